@@ -1,0 +1,1 @@
+"""Agents that do the work, each a program inside the sandbox."""

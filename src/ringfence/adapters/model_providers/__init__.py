@@ -1,0 +1,1 @@
+"""Where models answer, seen from the gateway."""

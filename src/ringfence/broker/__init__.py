@@ -1,0 +1,1 @@
+"""Credential enforcement: which grant for which purpose, and for how long."""

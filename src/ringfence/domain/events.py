@@ -1,0 +1,347 @@
+"""Everything that can be recorded of a run: a closed union of frozen values, each with its dotted name.
+
+Events hold facts, digests and redacted short texts; never a secret, never a blob. `to_json` and
+`from_json` are the only forms in which they are stored. Times and sequence numbers belong to the
+record around an event (chain.py), not to the event.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, get_args
+
+from ringfence.domain.errors import EvidenceBroken
+
+
+@dataclass(frozen=True, slots=True)
+class TicketAdmitted:
+    """A ticket became a run."""
+
+    kind: ClassVar[str] = "ticket.admitted"
+    ticket: str
+    ticket_digest: str
+    repository: str
+    stage: str
+    rule: str
+    boundary: str  # digest of the document
+    requester: str
+
+
+@dataclass(frozen=True, slots=True)
+class TicketRefused:
+    """A ticket did not become a run."""
+
+    kind: ClassVar[str] = "ticket.refused"
+    ticket: str
+    rule: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A worker took the run up, for the first time or again after it was cut off."""
+
+    kind: ClassVar[str] = "run.started"
+    worker: str
+    version: str
+    sandbox_level: str
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """A stage began; shown as progress."""
+
+    kind: ClassVar[str] = "stage.started"
+    stage: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageEnded:
+    """A stage ended well. `summary` is one line for a person."""
+
+    kind: ClassVar[str] = "stage.ended"
+    stage: str
+    attempt: int
+    seconds: float
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutReady:
+    """The mirror holds what the run needs."""
+
+    kind: ClassVar[str] = "checkout.ready"
+    repository: str
+    base: str
+    start: str
+    branch: str
+    context: tuple[str, ...]  # owner/name@commit of each context repository
+
+
+@dataclass(frozen=True, slots=True)
+class BriefAssembled:
+    """What the agent was given, by digest."""
+
+    kind: ClassVar[str] = "brief.assembled"
+    attempt: int
+    digest: str
+    tokens: int
+    parts: tuple[str, ...]  # "kind:provenance:trust" of each part
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxStarted:
+    """A sandbox was made; untrusted code was still held when this was written."""
+
+    kind: ClassVar[str] = "sandbox.started"
+    role: str
+    level: str
+    controls: tuple[str, ...]
+    doors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxDestroyed:
+    """Nothing of a sandbox runs any more."""
+
+    kind: ClassVar[str] = "sandbox.destroyed"
+    role: str
+    processes_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRan:
+    """A command ended inside a sandbox."""
+
+    kind: ClassVar[str] = "command.ran"
+    role: str
+    argv: tuple[str, ...]
+    exit_code: int | None
+    stopped: str | None
+    seconds: float
+    cpu_seconds: float
+    peak_memory: int
+    output: str
+    output_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCalled:
+    """One exchange at the gateway, allowed or denied."""
+
+    kind: ClassVar[str] = "model.called"
+    door: str
+    route: str
+    provider: str
+    model: str
+    decision: str  # "allow" or "deny"
+    rule: str
+    reason: str
+    status: int
+    input_tokens: int
+    output_tokens: int
+    tokens_estimated: bool
+    first_byte_ms: float
+    seconds: float
+    request: str  # digests of the redacted bodies
+    response: str
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EgressDecided:
+    """Something tried to leave a sandbox by the network."""
+
+    kind: ClassVar[str] = "egress.decided"
+    role: str
+    destination: str
+    decision: str
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEnded:
+    """What the agent's own event stream said last; facts are judged elsewhere."""
+
+    kind: ClassVar[str] = "agent.ended"
+    attempt: int
+    agent: str
+    outcome: str
+    turns: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PatchProduced:
+    """The agent's tree was taken in and the worker made its candidate commit."""
+
+    kind: ClassVar[str] = "patch.produced"
+    attempt: int
+    commit: str
+    tree: str
+    files: int
+    insertions: int
+    deletions: int
+    diff: str
+
+
+@dataclass(frozen=True, slots=True)
+class PatchRefused:
+    """The agent's tree broke a rule; nothing of it goes on."""
+
+    kind: ClassVar[str] = "patch.refused"
+    attempt: int
+    rule: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckEnded:
+    """One check on one tree. `side` is "base" or "patch"."""
+
+    kind: ClassVar[str] = "check.ended"
+    side: str
+    attempt: int
+    tree: str
+    name: str
+    check_kind: str
+    argv: tuple[str, ...]
+    passed: bool
+    exit_code: int | None
+    stopped: str | None
+    seconds: float
+    output: str
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RepairRequested:
+    """Failing checks were handed back to the agent."""
+
+    kind: ClassVar[str] = "repair.requested"
+    attempt: int
+    failing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceSealed:
+    """The log up to here was put in a signed statement."""
+
+    kind: ClassVar[str] = "evidence.sealed"
+    digest: str
+    signer: str
+    commit: str
+    tree: str
+    records: int
+    head: str
+
+
+@dataclass(frozen=True, slots=True)
+class GrantMinted:
+    """A credential was opened for one purpose. Never its value."""
+
+    kind: ClassVar[str] = "grant.minted"
+    grant: str
+    purpose: str
+    repository: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRevoked:
+    """A credential of this run is out of use."""
+
+    kind: ClassVar[str] = "grant.revoked"
+    grant: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class BranchPushed:
+    """The code host holds the commit."""
+
+    kind: ClassVar[str] = "branch.pushed"
+    repository: str
+    branch: str
+    commit: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequestOpened:
+    """The pull request shows this run (`created` is False when an earlier run had opened it)."""
+
+    kind: ClassVar[str] = "pull_request.opened"
+    repository: str
+    number: int
+    url: str
+    commit: str
+    created: bool
+    draft: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutRemoved:
+    """Nothing of the run's trees is left on disk."""
+
+    kind: ClassVar[str] = "checkout.removed"
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """A person asked for the end of the run."""
+
+    kind: ClassVar[str] = "run.cancel_requested"
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunStopped:
+    """The run ended without a result, for a named reason."""
+
+    kind: ClassVar[str] = "run.stopped"
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The last event of every run. `outcome`: "pull_request", "branch", "brief", "stopped", "cancelled"."""
+
+    kind: ClassVar[str] = "run.ended"
+    outcome: str
+    seconds: float
+
+
+Event = (
+    TicketAdmitted | TicketRefused | RunStarted | StageStarted | StageEnded | CheckoutReady | BriefAssembled
+    | SandboxStarted | SandboxDestroyed | CommandRan | ModelCalled | EgressDecided | AgentEnded
+    | PatchProduced | PatchRefused | CheckEnded | RepairRequested | EvidenceSealed | GrantMinted
+    | GrantRevoked | BranchPushed | PullRequestOpened | CheckoutRemoved | CancelRequested | RunStopped | RunEnded
+)  # fmt: skip
+
+_BY_KIND: dict[str, type[Event]] = {cls.kind: cls for cls in get_args(Event)}
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """The stored form: `{"kind": …, fields…}` with tuples as lists."""
+    body = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(event).items()}
+    return {"kind": event.kind, **body}
+
+
+def from_json(stored: dict[str, Any]) -> Event:
+    """Read the stored form; an unknown kind or a wrong set of fields is broken evidence."""
+    cls = _BY_KIND.get(str(stored.get("kind")))
+    if cls is None:
+        raise EvidenceBroken(f"unknown event kind {stored.get('kind')!r}")
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in stored.items() if key != "kind"}
+    if set(values) != {field.name for field in fields(cls)}:
+        raise EvidenceBroken(f"event {cls.kind} has the wrong fields")
+    build: Any = cls  # each class takes its own fields; the set was compared above
+    event: Event = build(**values)
+    return event

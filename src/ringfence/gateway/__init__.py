@@ -1,0 +1,1 @@
+"""Model enforcement: the exchange without I/O, and a thin server."""

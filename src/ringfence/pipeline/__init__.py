@@ -1,0 +1,1 @@
+"""The way of a run: run.py is its table of contents."""

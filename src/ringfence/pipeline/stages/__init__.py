@@ -1,0 +1,1 @@
+"""One file a stage; stages meet only in pipeline/run.py."""

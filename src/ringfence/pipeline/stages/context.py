@@ -1,0 +1,1 @@
+"""Context: the brief, without any model."""

@@ -1,0 +1,1 @@
+"""Work: the agent changes a checkout inside a sandbox."""

@@ -1,0 +1,1 @@
+"""What the worker asks of the world: one Protocol a file."""

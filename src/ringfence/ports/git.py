@@ -1,0 +1,31 @@
+"""The port of git transport: mirrors kept between runs, the intake of a run, and the push.
+
+Two repositories matter. The *mirror* of a repository is a bare clone kept between runs. The *intake* of a
+run is a bare repository that borrows the mirror's objects; the agent's tree comes in there, through
+upload-pack run inside a sandbox, and the push goes out from there.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from ringfence.ports.broker import Grant
+
+
+class Git(Protocol):
+    """Host-side git with the network. Errors: `HostFailed` with what git said, redacted."""
+
+    def refresh_mirror(self, repository: str, url: str, grant: Grant) -> Path:
+        """Make the mirror hold what the host has now; safe when several runs want it."""
+        ...
+
+    def make_intake(self, path: Path, mirror: Path, base: str) -> Path:
+        """A fresh bare repository that borrows the mirror's objects."""
+        ...
+
+    def push(self, repo: Path, url: str, commit: str, ref: str, grant: Grant) -> bool:
+        """Push exactly `commit` to `ref`, never by force; False when the host had it already."""
+        ...
+
+    def remote_ref(self, url: str, ref: str, grant: Grant) -> str | None:
+        """What the host has at `ref`."""
+        ...

@@ -1,0 +1,127 @@
+"""The port of sandboxes: where untrusted code executes.
+
+A sandbox is held before it runs: it exists, its doors are planted and its limits are set, but no
+untrusted instruction has been executed. Everything in it dies with its context manager, with the
+worker, or with the thread that made it. What cannot be confined is refused with `ControlMissing`.
+"""
+
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ringfence.domain.boundary import SandboxLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A trusted tree on the worker that the sandbox sees read-only at `target`."""
+
+    source: Path
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The untrusted tree, bound last and by descriptor. Nothing is ever mounted beneath it."""
+
+    path: Path
+    target: str = "/workspace"
+    writable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """What to run and what it may see. Nothing that is not named here is visible inside."""
+
+    run: str
+    role: str  # "agent", "checks:base", "checks:patch", "checkout", "collect", "upload-pack", "probe"
+    argv: tuple[str, ...]
+    limits: SandboxLimits
+    timeout: float  # seconds of wall clock
+    workspace: Workspace | None = None
+    mounts: tuple[Mount, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)  # the whole of it; built from empty
+    files: Mapping[str, bytes] = field(default_factory=dict)  # small read-only files by absolute path
+    cwd: str = "/workspace"
+    doors: tuple[int, ...] = ()  # ports on the sandbox's own 127.0.0.1 whose listeners the worker keeps
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended, and what it used."""
+
+    exit_code: int | None  # None when the worker ended it
+    stopped: str | None  # "timeout", "memory", "output", "disk", "processes", "cancelled", or None
+    output: bytes  # stdout and stderr as they came, at most `limits.output` bytes, not yet redacted
+    output_bytes: int
+    seconds: float
+    cpu_seconds: float
+    peak_memory: int
+    processes_left: int  # after the kill; anything but 0 is an incident
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One attempt of the self-probe. `held` False means that the attempt succeeded: a broken control."""
+
+    name: str
+    held: bool
+    detail: str
+
+
+class HeldSandbox(Protocol):
+    """A sandbox that exists and waits."""
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """What confines it, for the log: for example `uid:720001`, `seccomp`, `cgroup:v1`, `netns:empty`."""
+        ...
+
+    @property
+    def doors(self) -> Mapping[int, socket.socket]:
+        """The listening socket of each door; the caller owns what it takes from here."""
+        ...
+
+    def run(
+        self, *, output: Callable[[bytes], None] | None = None, stop: Callable[[], str | None] | None = None
+    ) -> Outcome:
+        """Let the command go and wait for its end.
+
+        `output` sees every piece as it comes. `stop` is asked at least twice a second and ends the
+        command by returning a reason ("cancelled").
+        """
+        ...
+
+
+class Sandboxes(Protocol):
+    """Makes sandboxes on this host."""
+
+    @property
+    def level(self) -> str:
+        """What a sandbox of this kind is worth, in words for the pull request."""
+        ...
+
+    def hold(
+        self, spec: SandboxSpec, *, stdin: int | None = None, stdout: int | None = None
+    ) -> AbstractContextManager[HeldSandbox]:
+        """Make a sandbox and hold it. On leaving, all of it is dead and its cgroup is gone.
+
+        `stdin` and `stdout` are descriptors to hand to the command (stderr is then captured alone);
+        by default stdin is empty and stdout is captured. Errors: `ControlMissing` with the mend.
+        """
+        ...
+
+    def own(self, path: Path) -> None:
+        """Give a fresh tree to the user that commands run as, so that a sandbox can write it."""
+        ...
+
+    def reclaim(self, run: str) -> int:
+        """End whatever an earlier worker process left of this run (processes, cgroups); how many were found."""
+        ...
+
+    def probe(self) -> tuple[Finding, ...]:
+        """Attack a sandbox of this very host from inside and report each attempt."""
+        ...

@@ -1,0 +1,1 @@
+"""Pages for people: the review page of the local code host."""
