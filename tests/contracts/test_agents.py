@@ -135,7 +135,7 @@ def test_what_another_try_cannot_mend_is_not_tried_again(bench: Bench, status: i
     assert str(status) in report.message
 
 
-FUNCTION = b'{"name":"shell","arguments":"{\\\\"command\\\\":\\\\"touch done\\\\"}"}'
+FUNCTION = b'{"name":"shell","arguments":"{\\"command\\":\\"touch done\\"}"}'
 TOUCH = b'data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c","function":%s}]}}]}\n' % FUNCTION
 CLOSE = b'data: {"choices":[{"delta":{},"finish_reason":"tool_calls"}]}\n'
 
@@ -159,6 +159,13 @@ def test_an_incomplete_answer_is_never_carried_out(bench: Bench, pieces: tuple[b
     assert report == AgentReport("finished", 1, "done")
     assert len(server.requests) == 2
     assert not (bench.checkout / "done").exists()
+
+
+def test_the_same_answer_with_its_closing_events_is_carried_out(bench: Bench) -> None:
+    with scripted(streams(TOUCH, CLOSE, b"data: [DONE]\n"), finish()) as server:
+        report, _, _ = bench.run(server)
+    assert report == AgentReport("finished", 2, "done")
+    assert (bench.checkout / "done").exists()
 
 
 def test_arguments_that_are_not_usable_are_told_back(bench: Bench) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 _SLUG = re.compile(r"[^a-z0-9]+")
 #: Ticket ids become part of branch names and paths, so only these spellings are taken.
-TICKET_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+TICKET_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 
 
 @dataclass(frozen=True, slots=True)
