@@ -48,6 +48,16 @@ class Report:
         required = [result for result in self.results if result.required]
         return bool(required) and all(result.passed for result in required)
 
+    @property
+    def failing(self) -> tuple[CheckResult, ...]:
+        """The required checks that failed."""
+        return tuple(result for result in self.results if result.required and not result.passed)
+
+    @property
+    def line(self) -> str:
+        """One line for a person."""
+        return ", ".join(f"{result.name} {'passed' if result.passed else 'FAILED'}" for result in self.results)
+
     def find(self, name: str) -> CheckResult | None:
         """The result of the check called `name`."""
         return next((result for result in self.results if result.name == name), None)

@@ -31,6 +31,7 @@ class TicketRefused:
 
     kind: ClassVar[str] = "ticket.refused"
     ticket: str
+    ticket_digest: str
     rule: str
     reason: str
     detail: str

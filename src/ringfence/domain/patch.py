@@ -1,7 +1,7 @@
-"""A patch as a value: the tree an agent produced, and what changed in it.
+"""A patch as a value: the commit that one attempt led to, and what changed in it.
 
 The facts come from git plumbing over objects in a repository that the agent never touched
-(adapters/git.py reads them); this module only judges them.
+(adapters/git.py reads them); `rules.judge_patch` judges them.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """One path that differs between base and patch. Modes are git's octal strings, `000000` for absent."""
+    """One path that differs between two trees. Modes are git's octal strings, `000000` for absent."""
 
     path: str
     status: str  # A added, D deleted, M modified, T type changed (renames are seen as D + A)
@@ -26,16 +26,14 @@ class Patch:
     """What one attempt of the agent left: a candidate commit made by the worker over the agent's tree."""
 
     attempt: int
-    base: str  # commit the checks compare with
-    start: str  # commit the agent started from: the base, or the head of the ticket's branch
     commit: str  # the worker's commit, trailers and all; this is what is pushed
     tree: str
-    changes: tuple[FileChange, ...]
+    files: int
     insertions: int
     deletions: int
-    diff: str  # digest of the unified diff in the content store
+    diff: str  # digest of the unified diff against the start commit, in the content store
 
     @property
-    def empty(self) -> bool:
-        """Nothing changed against the start commit."""
-        return not self.changes
+    def line(self) -> str:
+        """One line for a person."""
+        return f"{self.files} files, +{self.insertions} -{self.deletions}, commit {self.commit[:12]}"

@@ -23,6 +23,7 @@ class RunView:
     id: str
     state: RunState = RunState.ADMITTED
     ticket: str = ""
+    ticket_digest: str = ""
     repository: str = ""
     boundary: str = ""
     stage: str = ""
@@ -42,9 +43,10 @@ def step(view: RunView, event: e.Event) -> RunView:  # noqa: C901 - one flat tab
     """The view after one more event."""
     match event:
         case e.TicketAdmitted():
-            return replace(view, ticket=event.ticket, repository=event.repository, boundary=event.boundary)
+            return replace(view, ticket=event.ticket, ticket_digest=event.ticket_digest,
+                           repository=event.repository, boundary=event.boundary)  # fmt: skip
         case e.TicketRefused():
-            return replace(view, ticket=event.ticket, state=RunState.ENDED, outcome="refused", reason=event.rule,
+            return replace(view, ticket=event.ticket, ticket_digest=event.ticket_digest, reason=event.rule,
                            detail=event.detail)  # fmt: skip
         case e.RunStarted():
             return replace(view, state=RunState.RUNNING, sandbox_level=event.sandbox_level,

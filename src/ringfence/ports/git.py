@@ -29,3 +29,7 @@ class Git(Protocol):
     def remote_ref(self, url: str, ref: str, grant: Grant) -> str | None:
         """What the host has at `ref`."""
         ...
+
+    def mirror(self, repository: str) -> Path:
+        """Where the mirror of a repository is, whether or not it exists: an opaque name, seen inside sandboxes."""
+        ...

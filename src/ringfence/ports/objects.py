@@ -4,6 +4,7 @@ It can read, compare and make commits; it can reach neither a network nor a cred
 that write prompts may have it.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -63,4 +64,16 @@ class Objects(Protocol):
 
     def raw(self, repo: Path, kind: str, object_id: str) -> bytes:
         """The raw bytes of an object, so that its id can be computed again offline."""
+        ...
+
+    def tree_of(self, repo: Path, commit: str) -> str:
+        """The tree id of a commit."""
+        ...
+
+    def blobs(self, repo: Path, blobs: Sequence[str]) -> Iterator[bytes]:
+        """The contents of blobs, in order."""
+        ...
+
+    def keep(self, repo: Path, ref: str, commit: str) -> None:
+        """Point a ref of a trusted repository at a commit."""
         ...

@@ -114,8 +114,8 @@ class Sandboxes(Protocol):
         """
         ...
 
-    def own(self, path: Path) -> None:
-        """Give a fresh tree to the user that commands run as, so that a sandbox can write it."""
+    def own(self, run: str, path: Path) -> None:
+        """Give a fresh tree to the user that commands of this run are executed as, so that a sandbox can write it."""
         ...
 
     def reclaim(self, run: str) -> int:
