@@ -48,6 +48,22 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Briefed:
+    """What a run keeps of a brief: its text is in the content store."""
+
+    digest: str
+    tokens: int
+    parts: int
+    left_out: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """One line for a person."""
+        missing = f", {len(self.left_out)} cut or left out" if self.left_out else ""
+        return f"{self.parts} parts, about {self.tokens} tokens{missing}"
+
+
+@dataclass(frozen=True, slots=True)
 class Brief:
     """A composed brief. `digest` is that of `text` in the content store."""
 
@@ -57,6 +73,11 @@ class Brief:
     tokens: int
     parts: tuple[Part, ...]
     left_out: tuple[str, ...]  # "kind: title" of what did not fit
+
+    @property
+    def line(self) -> str:
+        """One line for a person."""
+        return Briefed(self.digest, self.tokens, len(self.parts), self.left_out).line
 
 
 def estimate(text: str) -> int:

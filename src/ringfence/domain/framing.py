@@ -10,8 +10,8 @@ from ringfence.domain.brief import Part, Trust
 from ringfence.domain.fence import one_line
 
 _WORK = """Do what the ticket below asks, in the checkout at /workspace (repository {repository}, branch {branch}, \
-commit {base}). It holds what was taken from the base commit and, in a later attempt, may hold the earlier change: \
-look before you edit.
+commit {commit}). When there was an earlier attempt or an earlier run, its change is already committed there: look \
+with `git log -p` before you edit, and improve on it.
 
 - Make the smallest change that does it, in the style of the code around it, with a test that shows it.
 - Leave the change in the working tree. The worker commits and publishes it; there is nothing to push and no remote.
@@ -19,11 +19,11 @@ look before you edit.
 - When the change is complete and the checks pass, end your work with a short summary: what was wrong, what changed."""
 
 
-def task_part(boundary: Boundary, *, repository: str, base: str, context: tuple[tuple[str, str], ...]) -> Part:
+def task_part(boundary: Boundary, *, repository: str, commit: str, context: tuple[tuple[str, str], ...]) -> Part:
     """What to do and what may not be done. `context` are the read-only repositories as (name, commit)."""
     listed = boundary.repository(repository)
     branch = listed.base if listed else "?"
-    lines = [_WORK.format(repository=one_line(repository), branch=one_line(branch), base=one_line(base))]
+    lines = [_WORK.format(repository=one_line(repository), branch=one_line(branch), commit=one_line(commit))]
     if boundary.branches.protected_paths:
         paths = ", ".join(f"`{one_line(path)}`" for path in boundary.branches.protected_paths)
         lines.append(f"- Protected paths, which a change may not touch: {paths}.")
@@ -32,9 +32,8 @@ def task_part(boundary: Boundary, *, repository: str, base: str, context: tuple[
         f"- Limits of a change: {patch.files} files, {patch.file} bytes a file, {patch.total} bytes in all. "
         f"Limits of an attempt: {run.turns} model turns."
     )
-    for name, commit in context:
-        target = context_target(name)
-        lines.append(f"- {target} holds {one_line(name)} at {one_line(commit)}, read-only: look there, change nothing.")
+    for name, shown in context:
+        lines.append(f"- {context_target(name)} holds {one_line(name)} at {one_line(shown)}, read-only: look there.")
     return Part("task", "Task", "\n".join(lines), "the boundary and the worker", Trust.OPERATOR, 0)
 
 

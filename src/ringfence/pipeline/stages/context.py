@@ -10,18 +10,21 @@ from pathlib import Path
 
 from ringfence.domain import codemap
 from ringfence.domain.boundary import Boundary
-from ringfence.domain.brief import BYTES_A_TOKEN, Brief, Part, Trust, compose
+from ringfence.domain.brief import BYTES_A_TOKEN, Brief, Briefed, Part, Trust, compose
 from ringfence.domain.checks import CheckResult
 from ringfence.domain.framing import checks_part, context_target, task_part
 from ringfence.domain.ticket import Ticket
-from ringfence.ports.objects import Objects
+from ringfence.ports.objects import Objects, TreeEntry
+
+__all__ = ["Briefed", "ContextSources", "assemble"]
 
 _INSTRUCTION_BYTES = 16_384
 _FILE_BYTES = 24_576
 _NAMED_FILES = 5
 _SEARCHED_ROWS = 2_000
 _SHOWN_HITS = 40
-_OUTLINED_FILES = 40
+_OUTLINED_FILES = 60
+_OUTLINED_BYTES = 200_000
 _TAIL_CHARACTERS = 6_000
 _LINE_CHARACTERS = 300
 #: Of the whole brief, how much a map may take.
@@ -29,25 +32,16 @@ _MAP_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class ContextRepository:
-    """A repository that the agent may look into, as a bare repository on the worker."""
-
-    name: str
-    commit: str
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
 class ContextSources:
-    """Everything that a brief is made from."""
+    """Everything that a brief is made from. `repo` is a bare repository that holds `commit`, the base commit."""
 
     ticket: Ticket
     boundary: Boundary
     repository: str
-    base: str
+    commit: str
     repo: Path
     objects: Objects
-    context: tuple[ContextRepository, ...] = ()
+    context: tuple[tuple[str, str, Path], ...] = ()  # read-only repositories: name, commit, bare repository
     attempt: int = 1
     failing: tuple[CheckResult, ...] = ()
     previous_diff_stat: str = ""
@@ -55,21 +49,25 @@ class ContextSources:
 
 def assemble(sources: ContextSources) -> Brief:
     """The brief of one attempt. The same sources give the same text, byte for byte."""
-    entries = sources.objects.entries(sources.repo, sources.base)
-    sizes = {entry.path: entry.size for entry in entries if entry.mode in ("100644", "100755")}
+    files = {entry.path: entry for entry in sources.objects.entries(sources.repo, sources.commit) if _is_file(entry)}
+    sizes = {path: entry.size for path, entry in files.items()}
     wording = f"{sources.ticket.title}\n{sources.ticket.body}"
     named = codemap.mentioned(wording, sizes)
     hits = _search(sources, wording)
-    context = tuple((each.name, each.commit) for each in sources.context)
     parts = [
-        task_part(sources.boundary, repository=sources.repository, base=sources.base, context=context),
+        task_part(
+            sources.boundary,
+            repository=sources.repository,
+            commit=sources.commit,
+            context=tuple((name, commit) for name, commit, _ in sources.context),
+        ),
         checks_part(sources.boundary, sources.repository),
         _ticket(sources.ticket),
         *_repair(sources),
         *_instructions(sources, sizes),
         *_named_files(sources, named, sizes),
         _hits(sources, hits),
-        _map(sources, sizes, named, hits),
+        _map(sources, files, named, hits),
         *_context_maps(sources),
     ]
     present = [part for part in parts if part is not None]
@@ -125,7 +123,7 @@ def _search(sources: ContextSources, wording: str) -> tuple[tuple[str, int, str]
     words = codemap.search_words(wording)
     if not words:
         return ()
-    found = sources.objects.search(sources.repo, sources.base, words, _SEARCHED_ROWS)
+    found = sources.objects.search(sources.repo, sources.commit, words, _SEARCHED_ROWS)
     return codemap.rank_hits(found, words, _SHOWN_HITS)
 
 
@@ -137,27 +135,34 @@ def _hits(sources: ContextSources, hits: tuple[tuple[str, int, str], ...]) -> Pa
 
 
 def _map(
-    sources: ContextSources, sizes: dict[str, int], named: tuple[str, ...], hits: tuple[tuple[str, int, str], ...]
+    sources: ContextSources, files: dict[str, TreeEntry], named: tuple[str, ...], hits: tuple[tuple[str, int, str], ...]
 ) -> Part | None:
     """Paths and sizes of the repository, with definitions for the files that matter most."""
-    if not sizes:
+    if not files:
         return None
+    sizes = {path: entry.size for path, entry in files.items()}
     ranked = codemap.rank_paths(sizes, named, (path for path, _, _ in hits))
-    source_files = [path for path in ranked if path.endswith(".py")][:_OUTLINED_FILES]
-    outlines = {path: codemap.outline(path, _read(sources, path, sizes, _FILE_BYTES) or "") for path in source_files}
+    outlined = [path for path in ranked if path.endswith(".py") and sizes[path] <= _OUTLINED_BYTES][:_OUTLINED_FILES]
+    contents = sources.objects.blobs(sources.repo, [files[path].blob for path in outlined])
+    pairs = zip(outlined, contents, strict=True)
+    outlines = {path: codemap.outline(path, content.decode("utf-8", "replace")) for path, content in pairs}
     text = codemap.draw(ranked, sizes, outlines, _map_bytes(sources))
     return Part("map", "Map of the repository", text, _at(sources, "(map)"), Trust.BASE, 4)
 
 
 def _context_maps(sources: ContextSources) -> list[Part]:
     parts = []
-    for each in sources.context:
-        entries = sources.objects.entries(each.path, each.commit)
-        sizes = {entry.path: entry.size for entry in entries if entry.mode in ("100644", "100755")}
+    for name, commit, repo in sources.context:
+        sizes = {entry.path: entry.size for entry in sources.objects.entries(repo, commit) if _is_file(entry)}
         text = codemap.draw(codemap.rank_paths(sizes, (), ()), sizes, {}, _map_bytes(sources) // 2)
-        title = f"Files of {each.name}, read-only at {context_target(each.name)}"
-        parts.append(Part("map", title, text, f"{each.name}@{each.commit}:(map)", Trust.BASE, 4))
+        title = f"Files of {name}, read-only at {context_target(name)}"
+        parts.append(Part("map", title, text, f"{name}@{commit}:(map)", Trust.BASE, 4))
     return parts
+
+
+def _is_file(entry: TreeEntry) -> bool:
+    """Whether it is a regular file: no symbolic link and no submodule."""
+    return entry.mode in ("100644", "100755")
 
 
 def _map_bytes(sources: ContextSources) -> int:
@@ -166,7 +171,7 @@ def _map_bytes(sources: ContextSources) -> int:
 
 def _read(sources: ContextSources, path: str, sizes: dict[str, int], limit: int) -> str | None:
     """The start of a regular text file of the base commit; None for anything else."""
-    raw = sources.objects.read(sources.repo, sources.base, path, limit) if path in sizes else None
+    raw = sources.objects.read(sources.repo, sources.commit, path, limit) if path in sizes else None
     if raw is None or b"\0" in raw:
         return None
     text = raw.decode("utf-8", "replace")
@@ -174,4 +179,4 @@ def _read(sources: ContextSources, path: str, sizes: dict[str, int], limit: int)
 
 
 def _at(sources: ContextSources, path: str) -> str:
-    return f"{sources.repository}@{sources.base}:{path}"
+    return f"{sources.repository}@{sources.commit}:{path}"
