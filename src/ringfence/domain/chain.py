@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +22,13 @@ class Record:
     hash: str
 
 
+# Made once: json.dumps would make one for each record.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
 def canonical(value: Any) -> bytes:
     """JSON with sorted keys and no spaces, ASCII only: the bytes that are hashed."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def link(run: str, sequence: int, time: float, event: dict[str, Any], previous: str) -> Record:
@@ -47,3 +51,64 @@ def first_break(records: Iterable[Record], run: str) -> str | None:
             return f"record {expected}: content was changed"
         previous = record.hash
     return None
+
+
+def to_lines(records: Iterable[Record]) -> bytes:
+    """The records as JSON lines `{"hash":…,"record":…}`: the hash is over the very bytes that follow `"record":`."""
+    return b"".join(_line(record.hash, canonical(_body(record))) for record in records)
+
+
+def read_lines(content: bytes, run: str | None = None) -> tuple[Sequence[Record], str | None]:
+    """The records up to the first break in the chain, and that break in words. Without `run`, the first line names it.
+
+    Every byte counts: a line must be spelled as `to_lines` spells it, up to the JSON inside the record, over
+    whose bytes the hash is.
+    """
+    records: list[Record] = []
+    previous = GENESIS
+    lines = content.split(b"\n")
+    if lines.pop() != b"":
+        return (), f"record {len(lines)}: cut off"
+    for expected, line in enumerate(lines):
+        digest = hashlib.sha256(line[_BODY_AT:-1]).hexdigest()
+        if line[:_BODY_AT] != _PREFIX % digest.encode() or line[-1:] != b"}":
+            return records, f"record {expected}: content was changed"
+        record = _parsed(line[_BODY_AT:-1], digest)
+        if record is None:
+            return records, f"record {expected}: not a record"
+        run = record.run if run is None else run
+        if record.run != run:
+            return records, f"record {expected}: belongs to run {record.run!r}, not {run!r}"
+        if record.sequence != expected:
+            return records, f"record {expected}: missing or moved (found sequence {record.sequence})"
+        if record.previous != previous:
+            return records, f"record {expected}: does not follow the record before it"
+        records.append(record)
+        previous = digest
+    return records, None
+
+
+_PREFIX = b'{"hash":"%b","record":'
+_BODY_AT = len(_PREFIX % (b"0" * 64))
+_FIELDS = frozenset({"run", "sequence", "time", "event", "previous"})
+
+
+def _line(digest: str, body: bytes) -> bytes:
+    return _PREFIX % digest.encode() + body + b"}\n"
+
+
+def _body(record: Record) -> dict[str, Any]:
+    return {
+        "run": record.run, "sequence": record.sequence, "time": record.time, "event": record.event,
+        "previous": record.previous,
+    }  # fmt: skip
+
+
+def _parsed(body: bytes, digest: str) -> Record | None:
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(fields, dict) or fields.keys() != _FIELDS or not isinstance(fields["event"], dict):
+        return None
+    return Record(**fields, hash=digest)

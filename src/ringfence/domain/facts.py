@@ -1,0 +1,181 @@
+"""What a run's events add up to, for everybody who has to say it: the statement and the pull request.
+
+One fold, so that evidence and pull request cannot disagree. Facts only: no wording, no judgement.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from ringfence.domain import events as e
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFacts:
+    """One check before and after; the last result of each side, and how often it was run on the final tree."""
+
+    name: str
+    before: e.CheckEnded | None
+    after: e.CheckEnded | None
+    times: int = 1
+    passes: int = 0
+
+    @property
+    def flaky(self) -> bool:
+        """The same check on the same tree came out both ways: a pass among them proves little."""
+        return 0 < self.passes < self.times
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What went to one model by one route."""
+
+    route: str
+    provider: str
+    model: str
+    replayed: bool
+    requests: int = 0
+    denied: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A run so far."""
+
+    run: str
+    admitted: e.TicketAdmitted | None = None
+    started: tuple[e.RunStarted, ...] = ()
+    checkout: e.CheckoutReady | None = None
+    briefs: tuple[e.BriefAssembled, ...] = ()
+    sandboxes: tuple[e.SandboxStarted, ...] = ()
+    egress: tuple[e.EgressDecided, ...] = ()
+    models: tuple[ModelFacts, ...] = ()
+    agents: tuple[e.AgentEnded, ...] = ()
+    patch: e.PatchProduced | None = None
+    refused: tuple[e.PatchRefused, ...] = ()
+    repairs: tuple[e.RepairRequested, ...] = ()
+    checks: tuple[CheckFacts, ...] = ()
+    sealed: e.EvidenceSealed | None = None
+    pushed: e.BranchPushed | None = None
+    stopped: e.RunStopped | None = None
+    ended: e.RunEnded | None = None
+    #: `sha256:` digests of everything in the content store that an event names.
+    artifacts: tuple[str, ...] = ()
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The sandbox levels that really ran, each once."""
+        return tuple(dict.fromkeys(one.level for one in self.sandboxes))
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The controls that every sandbox of the run had."""
+        common = set(self.sandboxes[0].controls) if self.sandboxes else set()
+        for one in self.sandboxes:
+            common &= set(one.controls)
+        return tuple(sorted(common))
+
+    @property
+    def passed(self) -> bool:
+        """Every required check passed on the tree of the patch, the last time it was run; and there was one."""
+        required = [one.after for one in self.checks if one.after is not None and one.after.required]
+        expected = {one.name for one in self.checks if one.before is not None and one.before.required}
+        return bool(required) and all(one.passed for one in required) and expected <= {one.name for one in required}
+
+
+def gather(run: str, history: Iterable[e.Event]) -> Facts:
+    """The facts of a history."""
+    kept = _History(tuple(history))
+    patch = kept.last(e.PatchProduced)
+    return Facts(
+        run=run,
+        admitted=kept.last(e.TicketAdmitted),
+        started=kept.all(e.RunStarted),
+        checkout=kept.last(e.CheckoutReady),
+        briefs=kept.all(e.BriefAssembled),
+        sandboxes=kept.all(e.SandboxStarted),
+        egress=kept.all(e.EgressDecided),
+        models=_models(kept.all(e.ModelCalled)),
+        agents=kept.all(e.AgentEnded),
+        patch=patch,
+        refused=kept.all(e.PatchRefused),
+        repairs=kept.all(e.RepairRequested),
+        checks=_checks(kept.all(e.CheckEnded), patch.tree if patch else ""),
+        sealed=kept.last(e.EvidenceSealed),
+        pushed=kept.last(e.BranchPushed),
+        stopped=kept.last(e.RunStopped),
+        ended=kept.last(e.RunEnded),
+        artifacts=_artifacts(kept.events),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """Events, to be asked for by their class."""
+
+    events: tuple[e.Event, ...]
+
+    def all(self, kind: type[T]) -> tuple[T, ...]:
+        return tuple(event for event in self.events if isinstance(event, kind))
+
+    def last(self, kind: type[T]) -> T | None:
+        found = self.all(kind)
+        return found[-1] if found else None
+
+
+def _checks(ended: tuple[e.CheckEnded, ...], tree: str) -> tuple[CheckFacts, ...]:
+    """Results on the tree of the patch only: what an earlier attempt passed says nothing about this one."""
+    before = {one.name: one for one in ended if one.side == "base"}
+    after = [one for one in ended if one.side == "patch" and one.tree == tree]
+    rows = []
+    for name in dict.fromkeys([*before, *(one.name for one in after)]):
+        mine = [one for one in after if one.name == name]
+        passes = sum(one.passed for one in mine)
+        rows.append(CheckFacts(name, before.get(name), mine[-1] if mine else None, len(mine), passes))
+    return tuple(rows)
+
+
+def _models(calls: tuple[e.ModelCalled, ...]) -> tuple[ModelFacts, ...]:
+    used: dict[tuple[str, str, str, bool], ModelFacts] = {}
+    for call in calls:
+        key = (call.route, call.provider, call.model, call.replayed)
+        seen = used.get(key, ModelFacts(*key))
+        if call.decision != "allow":
+            used[key] = replace(seen, denied=seen.denied + 1)
+            continue
+        used[key] = replace(
+            seen,
+            requests=seen.requests + 1,
+            input_tokens=seen.input_tokens + call.input_tokens,
+            output_tokens=seen.output_tokens + call.output_tokens,
+            estimated=seen.estimated or call.tokens_estimated,
+        )
+    return tuple(used.values())
+
+
+def _artifacts(history: tuple[e.Event, ...]) -> tuple[str, ...]:
+    named: list[str] = []
+    for event in history:
+        match event:
+            case e.BriefAssembled():
+                named.append(event.digest)
+            case e.CommandRan() | e.CheckEnded():
+                named.append(event.output)
+            case e.PatchProduced():
+                named.append(event.diff)
+            case e.ModelCalled():
+                named += [event.request, event.response]
+            case _:
+                pass
+    return tuple(dict.fromkeys(digest for digest in named if digest.startswith("sha256:")))
+
+
+def exchanges(history: Iterable[e.Event]) -> frozenset[str]:
+    """Digests of what was said to and by models, which a boundary may want kept by digest only."""
+    calls = [event for event in history if isinstance(event, e.ModelCalled)]
+    return frozenset(digest for call in calls for digest in (call.request, call.response))
