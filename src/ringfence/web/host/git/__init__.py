@@ -1,0 +1,1 @@
+"""Git on the host's side: what may be pushed, the hook that decides it, and reading what was."""

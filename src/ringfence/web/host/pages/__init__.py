@@ -1,0 +1,1 @@
+"""The review pages: HTML and one style sheet, no script at all."""
