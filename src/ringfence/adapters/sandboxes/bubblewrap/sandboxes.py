@@ -1,0 +1,144 @@
+"""Sandboxes on this host, made with bubblewrap: the adapter of ports/sandbox.py.
+
+What cannot be confined is refused; nothing here makes a weaker sandbox in silence. Spawning and running
+happen in the caller's thread, which must outlive the run: the kernel ends a sandbox with the thread that made it.
+"""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from ringfence.adapters.sandboxes.bubblewrap import argv, launch, probe
+from ringfence.adapters.sandboxes.bubblewrap.doors import Doors, plant
+from ringfence.adapters.sandboxes.bubblewrap.held import Held, Watch
+from ringfence.adapters.sandboxes.bubblewrap.limits import cgroup, processes
+from ringfence.adapters.sandboxes.bubblewrap.limits.disk import DiskWatch
+from ringfence.adapters.sandboxes.bubblewrap.prerequisites import Tools, find_tools
+from ringfence.adapters.sandboxes.bubblewrap.uids import Uids, give
+from ringfence.domain.errors import ControlMissing
+from ringfence.ports.sandbox import Finding, SandboxSpec, Workspace
+
+#: Where the users of a root worker's pool are leased; one place for all workers of a host.
+LEASES = Path("/run/ringfence/uids")
+
+
+class BubblewrapSandboxes:
+    """Makes sandboxes. One for a worker process; its methods may be called from several threads."""
+
+    def __init__(self, state: Path, *, uid_base: int = 720_000, uid_count: int = 64, leases: Path = LEASES) -> None:
+        self._state = state
+        self._uids = Uids(state, leases, uid_base, uid_count)
+        #: Tells this worker's control groups from those of other workers on the host.
+        self._worker = hashlib.sha256(str(state.absolute()).encode()).hexdigest()[:8]
+
+    @property
+    def level(self) -> str:
+        """What a sandbox of this host is worth, in words."""
+        user = "dedicated uid" if os.geteuid() == 0 else "the worker's own uid"
+        groups = self._groups
+        bound = f"cgroup {groups.version}" if groups else "rlimits and a watch, no cgroup"
+        return f"{self._tools.version}, {user}, {bound}, seccomp, empty network"
+
+    @contextmanager
+    def hold(self, spec: SandboxSpec, *, stdin: int | None = None, stdout: int | None = None) -> Iterator[Held]:
+        """Make a sandbox and hold it; on leaving, all of it is dead and its cgroup is gone."""
+        argv.check(spec)
+        with ExitStack() as stack:
+            uid = stack.enter_context(self._uids.use(spec.run))
+            group = self._group(spec, stack)
+            workspace = _open_workspace(spec.workspace, uid, stack) if spec.workspace else None
+            how = launch.Start(uid, self._tools, self._mark(spec.run), workspace, stdin, stdout)
+            started = launch.start(spec, how)
+            stack.callback(started.close)
+            disk = None
+            if workspace is not None and spec.workspace and spec.workspace.writable:
+                disk = DiskWatch(workspace, spec.limits.disk)
+                stack.callback(disk.close)
+            doors = Doors()
+            stack.callback(doors.close)
+            watch = Watch(started, spec.limits, group=group, disk=disk)
+            held = Held(started, spec, watch=watch, group=group, doors=doors)
+            stack.callback(held.end)
+            if group is not None:
+                for pid in (started.outer.pid, started.first):
+                    group.add(pid)
+            doors.open(plant(started.first, spec.doors))
+            yield held
+
+    def own(self, run: str, path: Path) -> None:
+        """Give a fresh tree to the user of this run. A worker that is an ordinary user owns it already."""
+        argv.check_run(run)
+        if os.geteuid() == 0:
+            give(path, self._uids.of(run))
+
+    def reclaim(self, run: str) -> int:
+        """End what any worker with this state left of the run, and let its user go; how much was found."""
+        argv.check_run(run)
+        found = processes.kill_marked(self._mark(run))
+        for group in cgroup.leftovers(f"ringfence.{self._worker}.{run}."):
+            found += len(group.processes())
+            group.kill()
+            group.remove()
+        self._uids.release(run)
+        return found
+
+    def probe(self) -> tuple[Finding, ...]:
+        """Attack a sandbox of this very host from inside and report each attempt."""
+        return probe.attack(self, self._state)
+
+    @cached_property
+    def _tools(self) -> Tools:
+        return find_tools()
+
+    @cached_property
+    def _groups(self) -> cgroup.Groups | None:
+        return cgroup.find()
+
+    def _mark(self, run: str) -> str:
+        # Opaque: inside, the first process's own environment can be read.
+        return hashlib.sha256(f"{self._worker}/{run}".encode()).hexdigest()[:32]
+
+    def _group(self, spec: SandboxSpec, stack: ExitStack) -> cgroup.Group | None:
+        if self._groups is None:
+            if spec.limits.cgroup == "required":
+                raise ControlMissing(
+                    "the boundary demands a control group and none can be made",
+                    where="limits.sandbox.cgroup",
+                    mend="run the worker as root or in a unit with Delegate=yes; `ringfence doctor` says more",
+                )
+            return None
+        name = f"ringfence.{self._worker}.{spec.run}.{secrets.token_hex(6)}"
+        try:
+            group = self._groups.make(name, spec.limits)
+        except OSError as error:
+            raise ControlMissing(
+                f"the sandbox's control group cannot be made: {error}",
+                where=name,
+                mend="`ringfence doctor` says which control groups this worker may make",
+            ) from error
+        stack.callback(group.remove)
+        return group
+
+
+def _open_workspace(workspace: Workspace, uid: int, stack: ExitStack) -> int:
+    """The untrusted tree by descriptor; a link in its place is refused."""
+    try:
+        fd = os.open(workspace.path, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ControlMissing(
+            f"the workspace cannot be opened: {error.strerror}",
+            where=str(workspace.path),
+            mend="it must be a directory, not a link",
+        ) from error
+    stack.callback(os.close, fd)
+    if workspace.writable and os.fstat(fd).st_uid != uid:
+        raise ControlMissing(
+            f"the workspace belongs to user {os.fstat(fd).st_uid}, commands run as {uid}",
+            where=str(workspace.path),
+            mend="give it to the run with `own` first",
+        )
+    return fd
