@@ -160,7 +160,7 @@ def test_following_yields_records_as_they_come_until_the_run_ends(log: SqliteAud
 
 
 def test_following_ends_with_a_refused_ticket(log: SqliteAuditLog) -> None:
-    refused = log.append("run-1", TicketRefused("INV-1", "tickets.types", "not_listed", ""))
+    refused = log.append("run-1", TicketRefused("INV-1", "sha256:0", "tickets.types", "not_listed", ""))
     assert list(log.follow("run-1")) == [refused]
 
 

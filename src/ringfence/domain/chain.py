@@ -91,6 +91,7 @@ def read_lines(content: bytes, run: str | None = None) -> tuple[Sequence[Record]
 _PREFIX = b'{"hash":"%b","record":'
 _BODY_AT = len(_PREFIX % (b"0" * 64))
 _FIELDS = frozenset({"run", "sequence", "time", "event", "previous"})
+_KINDS = (("run", str), ("sequence", int), ("time", float), ("event", dict), ("previous", str))
 
 
 def _line(digest: str, body: bytes) -> bytes:
@@ -109,6 +110,8 @@ def _parsed(body: bytes, digest: str) -> Record | None:
         fields = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(fields, dict) or fields.keys() != _FIELDS or not isinstance(fields["event"], dict):
+    if not isinstance(fields, dict) or fields.keys() != _FIELDS:
+        return None
+    if any(type(fields[name]) is not kind for name, kind in _KINDS):
         return None
     return Record(**fields, hash=digest)

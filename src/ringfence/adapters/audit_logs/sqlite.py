@@ -79,7 +79,7 @@ class SqliteAuditLog:
                 ).fetchone()
                 sequence, previous = (last[0] + 1, last[1]) if last else (0, GENESIS)
                 # Read inside the transaction, so that times rise with sequence numbers among honest clocks.
-                record = link(run, sequence, self._clock.now(), json.loads(stored), previous)
+                record = link(run, sequence, float(self._clock.now()), json.loads(stored), previous)
                 write.execute(
                     f"INSERT INTO records ({_COLUMNS}, once) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant
                     (run, sequence, record.time, stored, previous, record.hash, once),
