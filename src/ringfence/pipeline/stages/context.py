@@ -22,7 +22,7 @@ _INSTRUCTION_BYTES = 16_384
 _FILE_BYTES = 24_576
 _NAMED_FILES = 5
 _SEARCHED_ROWS = 2_000
-_SHOWN_HITS = 40
+_SHOWN_HITS = 25
 _OUTLINED_FILES = 60
 _OUTLINED_BYTES = 200_000
 _TAIL_CHARACTERS = 6_000
@@ -49,10 +49,12 @@ class ContextSources:
 
 def assemble(sources: ContextSources) -> Brief:
     """The brief of one attempt. The same sources give the same text, byte for byte."""
-    files = {entry.path: entry for entry in sources.objects.entries(sources.repo, sources.commit) if _is_file(entry)}
+    entries = sources.objects.entries(sources.repo, sources.commit)
+    files = {entry.path: entry for entry in entries if _is_file(entry)}
     sizes = {path: entry.size for path, entry in files.items()}
     wording = f"{sources.ticket.title}\n{sources.ticket.body}"
-    named = codemap.mentioned(wording, sizes)
+    # Links count when names are looked up: the name of a link must not find another file of that name.
+    named = tuple(path for path in codemap.mentioned(wording, [entry.path for entry in entries]) if path in files)
     hits = _search(sources, wording)
     parts = [
         task_part(
