@@ -1,0 +1,304 @@
+"""What comes back from a provider: read as it comes, judged complete or not, and freed of the credential.
+
+Pure. An answer that is cut, that is a web page, or that lacks its last words is never passed on as if it
+were complete: agents run a cut turn as a finished one. So a stream is handed on event by event, byte for
+byte, but everything from the finishing event on is held until the exchange is on record.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ringfence.gateway.conversation import Answered
+from ringfence.gateway.ledger import estimate
+from ringfence.gateway.refusal import Fault
+
+MAX_ANSWER = 16 << 20
+_MAX_EVENT = 4 << 20
+#: Two line ends in a row, each of the three kinds that the format allows.
+_BLANK = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
+_LINE = re.compile(r"\r\n|\n|\r")
+_REDACTED = "[redacted]"
+_SHORTEST_HELD = 4  # characters of the credential that may pass before the rest is waited for
+_MAX_COUNT = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one exchange; `estimated` when the provider did not say."""
+
+    input_tokens: int
+    output_tokens: int
+    estimated: bool
+
+
+class Scrubber:
+    """Takes one credential out of whatever goes back to an agent."""
+
+    def __init__(self, credential: str | None) -> None:
+        self.credential = credential or ""
+
+    def raw(self, content: bytes) -> bytes:
+        """Bytes without the credential as it is written."""
+        return content.replace(self.credential.encode(), _REDACTED.encode()) if self.credential else content
+
+    def found(self, value: object) -> bool:
+        """Whether any text of a JSON value holds the credential, however it was escaped."""
+        return bool(self.credential) and any(self.credential in text for _, text in _texts(value))
+
+    def clean(self, value: object) -> Any:
+        """The value with the credential replaced in every text."""
+        if isinstance(value, str):
+            return value.replace(self.credential, _REDACTED)
+        if isinstance(value, list):
+            return [self.clean(item) for item in value]
+        if isinstance(value, dict):
+            return {self.clean(key): self.clean(item) for key, item in value.items()}
+        return value
+
+    def overlap(self, text: str) -> int:
+        """How many characters at the end of a text are a beginning of the credential."""
+        if self.credential[:_SHORTEST_HELD] not in text:
+            return 0  # too short an overlap to wait for, and nearly always the case
+        longest = min(len(text), len(self.credential) - 1)
+        return next((n for n in range(longest, 0, -1) if text.endswith(self.credential[:n])), 0)
+
+
+def _texts(value: object, path: tuple[object, ...] = ()) -> Iterator[tuple[tuple[object, ...], str]]:
+    """Every text of a JSON value with where it stands; list items that name their index stand there."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(item, (*path, key))
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            at = item.get("index", place) if isinstance(item, dict) else place
+            yield from _texts(item, (*path, str(at)))
+
+
+def read_usage(value: object) -> tuple[int, int] | None:
+    """Input and output tokens as the provider counted them, if the counts are numbers that can be."""
+    if not isinstance(value, dict):
+        return None
+    counts = (value.get("prompt_tokens"), value.get("completion_tokens"))
+    if all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < _MAX_COUNT for n in counts):
+        return counts[0], counts[1]  # type: ignore[return-value]  # both are ints here
+    return None
+
+
+def load(text: bytes | str) -> object:
+    """A JSON value; ValueError for everything that is none, however deep it is nested."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An answer that came in one piece, complete and clean."""
+
+    body: bytes
+    usage: tuple[int, int] | None
+
+
+def judge_whole(body: bytes, content_type: str, scrub: Scrubber) -> Whole | Fault:
+    """Judge an answer that is no stream."""
+    if not body.strip():
+        return empty()
+    try:
+        parsed = load(body) if content_type == "application/json" else None
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        return Fault(502, "upstream_not_json", "the provider's answer is not JSON")
+    if parsed.get("error"):
+        return Fault(502, "upstream_error", "the provider answered with an error")
+    choices = parsed.get("choices")
+    if not isinstance(choices, list) or not choices or not all(_finished(choice) for choice in choices):
+        return Fault(502, "upstream_truncated", "the provider's answer is not complete")
+    usage = read_usage(parsed.get("usage"))
+    if scrub.found(parsed):
+        body = json.dumps(scrub.clean(parsed)).encode()
+    return Whole(scrub.raw(body), usage)
+
+
+def _finished(choice: object) -> bool:
+    return isinstance(choice, dict) and bool(choice.get("finish_reason")) and isinstance(choice.get("message"), dict)
+
+
+def empty() -> Fault:
+    """An answer without a byte."""
+    return Fault(502, "upstream_empty", "the provider's answer is empty")
+
+
+def refused_upstream(answered: Answered, body: bytes, scrub: Scrubber) -> Fault:
+    """A provider's own error: mapped, and in words that hold nothing of what it said about credentials."""
+    status = answered.status
+    if status in (401, 402, 403, 404):
+        return Fault(403, "provider_refused", f"the provider refused the gateway (status {status})")
+    if status == 429:
+        return Fault(429, "upstream_busy", "the provider is busy", again=True, retry_after=answered.retry_after)
+    if status >= 500:
+        detail = f"the provider failed (status {status})"
+        return Fault(502, "upstream_failed", detail, again=True, retry_after=answered.retry_after)
+    if status < 400:
+        return Fault(502, "upstream_error", f"the provider answered with status {status}; no redirect is followed")
+    said = _error_text(body, scrub)
+    return Fault(400, "provider_rejected", f"the provider rejected the request (status {status}): {said}")
+
+
+def _error_text(body: bytes, scrub: Scrubber) -> str:
+    """What the provider said in OpenAI's form of errors: short, printable, or nothing."""
+    try:
+        parsed = load(body)
+    except ValueError:
+        return ""
+    error = parsed.get("error") if isinstance(parsed, dict) else None
+    parts = [error.get("code"), error.get("message")] if isinstance(error, dict) else [error]
+    said = ": ".join(part for part in parts if isinstance(part, str))
+    return "" if scrub.found(said) else "".join(c if c.isprintable() else " " for c in said[:300])
+
+
+class AnswerStream:
+    """A stream of server-sent events as it comes."""
+
+    def __init__(self, scrub: Scrubber, *, usage_wanted: bool) -> None:
+        self.usage: tuple[int, int] | None = None
+        self.fault: Fault | None = None
+        self.complete = False
+        self._scrub = scrub
+        self._usage_wanted = usage_wanted
+        self._buffer = bytearray()
+        self._searched = 0
+        self._held: list[bytes] = []
+        self._started = False
+        self._finished = False
+        self._output_bytes = 0
+        self._tails: dict[tuple[object, ...], str] = {}
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens so far: as counted, else estimated from the text of the deltas."""
+        return self.usage[1] if self.usage else estimate(self._output_bytes)
+
+    @property
+    def held(self) -> bytes:
+        """The last events, for when the exchange is on record."""
+        return b"".join(self._held)
+
+    def feed(self, piece: bytes) -> bytes:
+        """Take what came; give back what may be handed on at once."""
+        self._buffer += piece
+        ready: list[bytes] = []
+        while self.fault is None and not self.complete and (event := self._event()) is not None:
+            ready += self._judge(event)
+        if len(self._buffer) > _MAX_EVENT and not self.complete:
+            self.fault = Fault(502, "upstream_too_large", "the provider sent an event without an end")
+        return b"".join(ready)
+
+    def end(self) -> Fault | None:
+        """The provider has closed: None when that was the end of a complete answer."""
+        if self.fault is None and not self.complete:
+            nothing = not self._started and not self._buffer.strip()
+            self.fault = empty() if nothing else Fault(502, "upstream_truncated", "the provider's stream was cut")
+        return self.fault
+
+    def _event(self) -> bytes | None:
+        found = _BLANK.search(self._buffer, max(0, self._searched - 3))
+        if found is None:
+            self._searched = len(self._buffer)
+            return None
+        event = bytes(self._buffer[: found.end()])
+        del self._buffer[: found.end()]
+        self._searched = 0
+        return event
+
+    def _judge(self, event: bytes) -> list[bytes]:
+        """Read one event and say what may go: itself, itself after what was held, or nothing yet."""
+        event = self._scrub.raw(event)
+        text = event.decode("utf-8", "replace").removeprefix("\ufeff")
+        lines = [line[5:].removeprefix(" ") for line in _LINE.split(text) if line.startswith("data:")]
+        if not lines:
+            # A comment keeps the connection busy; what it says is nobody's business.
+            return [b":\n\n"] if text.strip() and self._started and not self._finished else []
+        if lines == ["[DONE]"]:
+            return self._done(event)
+        chunk = self._chunk("\n".join(lines))
+        if chunk is None:
+            return []
+        if self._scrub.found(chunk):
+            chunk = self._scrub.clean(chunk)
+            event = b"data: " + json.dumps(chunk).encode() + b"\n\n"
+        return self._pass_on(chunk, event)
+
+    def _done(self, event: bytes) -> list[bytes]:
+        self.complete = self._finished
+        if not self._finished:
+            self.fault = Fault(502, "upstream_truncated", "the provider's stream has no finish")
+        self._held.append(event)
+        return []
+
+    def _chunk(self, text: str) -> dict[str, Any] | None:
+        try:
+            chunk = load(text)
+        except ValueError:
+            chunk = None
+        if not isinstance(chunk, dict):
+            self.fault = Fault(502, "upstream_not_sse", "the provider's stream carries something that is no JSON")
+            return None
+        if chunk.get("error"):
+            self.fault = Fault(502, "upstream_error", "the provider's stream carries an error")
+            return None
+        if not isinstance(chunk.get("choices"), list):
+            self.fault = Fault(502, "upstream_not_sse", "the provider's stream is no Chat Completions stream")
+            return None
+        return chunk
+
+    def _pass_on(self, chunk: dict[str, Any], event: bytes) -> list[bytes]:
+        self._started = True
+        self.usage = read_usage(chunk.get("usage")) or self.usage
+        choices = chunk["choices"]
+        deltas = [choice.get("delta") for choice in choices if isinstance(choice, dict)]
+        self._output_bytes += sum(len(text.encode("utf-8", "replace")) for text in _written(deltas))
+        self._finished = self._finished or any(isinstance(c, dict) and c.get("finish_reason") for c in choices)
+        if not choices and chunk.get("usage") and not self._usage_wanted:
+            return []  # asked for by the gateway, not by the agent, whose client may not expect it
+        waiting = self._assembles(choices)
+        self._held.append(event)
+        if waiting or self._finished or self.fault is not None:
+            return []
+        ready, self._held = self._held, []
+        return ready
+
+    def _assembles(self, choices: list[Any]) -> bool:
+        """Whether texts that go on from event to event are becoming the credential."""
+        if not self._scrub.credential:
+            return False
+        keep = len(self._scrub.credential) - 1
+        for path, text in _texts(choices):
+            joined = self._tails.get(path, "") + text
+            if self._scrub.credential in joined:
+                self.fault = Fault(
+                    502, "credential_reflected", "the provider's stream repeats the gateway's credential"
+                )
+            self._tails[path] = joined[-keep:] if keep else ""
+        return any(self._scrub.overlap(tail) >= _SHORTEST_HELD for tail in self._tails.values())
+
+
+def _written(deltas: list[Any]) -> Iterator[str]:
+    """What the model wrote in some deltas: texts and the arguments of calls, not ids and roles."""
+    for delta in deltas:
+        if not isinstance(delta, dict):
+            continue
+        for name in ("content", "reasoning_content", "reasoning", "refusal"):
+            if isinstance(delta.get(name), str):
+                yield delta[name]
+        for call in delta.get("tool_calls") or () if isinstance(delta.get("tool_calls"), list) else ():
+            function = call.get("function") if isinstance(call, dict) else None
+            for name in ("name", "arguments"):
+                if isinstance(function, dict) and isinstance(function.get(name), str):
+                    yield function[name]

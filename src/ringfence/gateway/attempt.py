@@ -1,0 +1,261 @@
+"""One request to the provider: recorded as opened, sent, handed on, settled, recorded as ended.
+
+A generator without I/O (conversation.py). It answers the agent itself when there is something to hand
+on, or when a stream had begun; everything else it gives back to the exchange, which may try again.
+"""
+
+from collections.abc import Callable, Generator
+from typing import TypeVar
+
+from ringfence.gateway import conversation as c
+from ringfence.gateway.answer import (
+    MAX_ANSWER,
+    AnswerStream,
+    Usage,
+    Whole,
+    empty,
+    judge_whole,
+    refused_upstream,
+)
+from ringfence.gateway.call import Call, Phase
+from ringfence.gateway.door import Door
+from ringfence.gateway.ledger import Promise, estimate
+from ringfence.gateway.refusal import JSON_HEADERS, STREAM_HEADERS, Fault, Refusal, error_event, not_recorded, spent
+from ringfence.gateway.request import Chat
+
+T = TypeVar("T")
+Steps = Generator[c.Command, c.Reply, T]
+#: None: the agent has its answer, or has left.
+Result = Fault | Refusal | None
+
+_LONGEST = 1800.0  # seconds; a provider that keeps a stream just alive ends here
+_MAX_ERROR = 64 << 10
+
+
+class _Track:
+    """What is known of a try: when it was asked, what came when, and what it cost."""
+
+    def __init__(self, door: Door, body: bytes, promise: Promise, now: Callable[[], float]) -> None:
+        self.body = body
+        self.promise = promise
+        self.received = bytearray()
+        self.sent = False  # whether the provider may have worked for it
+        self._door = door
+        self._id = door.next_id()
+        self._now = now
+        self._asked = now()
+        self._first: float | None = None
+
+    def ask(self) -> None:
+        """The request goes out now."""
+        self._asked = self._now()
+
+    def take(self, content: bytes) -> None:
+        """Something came."""
+        if self._first is None:
+            self._first = self._now()
+        self.received += content
+
+    def patience(self) -> float:
+        """How long the next piece may take."""
+        now, policy = self._now(), self._door.policy
+        until = self._asked + policy.first_byte_timeout if self._first is None else now + policy.idle_timeout
+        return max(0.0, min(until, self._asked + _LONGEST) - now)
+
+    def silent(self) -> Fault:
+        """Why nothing came in time."""
+        if self._first is None:
+            return Fault(504, "upstream_timeout", "the provider did not begin to answer in time")
+        return Fault(504, "upstream_stalled", "the provider stopped in the middle of its answer")
+
+    def usage(self, counted: tuple[int, int] | None, output_tokens: int) -> Usage:
+        """As counted by the provider, else estimated; a request that was refused costs no tokens."""
+        if counted is not None:
+            return Usage(*counted, estimated=False)
+        return Usage(self.promise.input_tokens if self.sent else 0, output_tokens, estimated=True)
+
+    def call(self, phase: Phase, status: int, reason: str, usage: Usage) -> Call:
+        """The try as it is recorded."""
+        door, now = self._door, self._now()
+        return Call(
+            id=self._id,
+            phase=phase,
+            run=door.policy.run,
+            door=door.policy.door,
+            route=door.policy.route,
+            provider=door.provider,
+            model=door.policy.model,
+            decision="allow",
+            rule="models.routes",
+            reason=reason,
+            status=status,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            tokens_estimated=usage.estimated,
+            first_byte_ms=0.0 if self._first is None else round((self._first - self._asked) * 1000, 3),
+            seconds=round(now - self._asked, 6),
+            replayed=door.replayed,
+            request=self.body,
+            response=door.scrub.raw(bytes(self.received)),
+        )
+
+
+class Attempt:
+    """One try. Made for a promise of the door's budget, which it settles exactly once."""
+
+    def __init__(self, door: Door, chat: Chat, promise: Promise, now: Callable[[], float]) -> None:
+        self._door = door
+        self._chat = chat
+        self._track = _Track(door, chat.outbound(promise.output_tokens), promise, now)
+
+    def run(self) -> Steps[Result]:
+        """The whole way of it."""
+        opened = self._track.call("opened", 0, "", Usage(self._track.promise.input_tokens, 0, estimated=True))
+        if not (yield from self._record(opened)):
+            self._door.ledger.settle(self._track.promise, 0, 0)
+            return not_recorded()
+        self._track.ask()
+        reply = yield c.Ask(self._track.body, self._door.policy.first_byte_timeout)
+        match reply:
+            case c.Answered(status=200):
+                self._track.sent = True
+                return (yield from self._stream(reply) if self._chat.stream else self._whole(reply))
+            case c.Answered():
+                yield from self._collect(_MAX_ERROR)
+                return (yield from self._fail(refused_upstream(reply, bytes(self._track.received), self._door.scrub)))
+            case c.AgentLeft():
+                self._track.sent = True
+                yield from self._leave(0)
+                return None
+            case c.TimedOut():
+                self._track.sent = True
+                return (yield from self._fail(self._track.silent()))
+            case _:
+                gone = Fault(502, "upstream_unreachable", "the provider could not be reached", again=True)
+                return (yield from self._fail(gone))
+
+    def _whole(self, answered: c.Answered) -> Steps[Result]:
+        """An answer in one piece: read to its end, judged, recorded, handed on."""
+        ended = yield from self._collect(MAX_ANSWER)
+        if isinstance(ended, c.AgentLeft):
+            yield from self._leave(estimate(len(self._track.received)))
+            return None
+        result = ended or judge_whole(bytes(self._track.received), answered.content_type, self._door.scrub)
+        if not isinstance(result, Whole):
+            return (yield from self._fail(result))
+        usage = self._track.usage(result.usage, estimate(len(result.body)))
+        if not (yield from self._end(200, "", usage)):
+            return not_recorded()
+        yield c.Respond(200, self._door.label(JSON_HEADERS), result.body)
+        return None
+
+    def _stream(self, answered: c.Answered) -> Steps[Result]:
+        """A stream: handed on event by event; its last events wait for the record."""
+        if answered.content_type != "text/event-stream":
+            return (yield from self._fail(Fault(502, "upstream_not_sse", "the provider did not stream")))
+        stream = AnswerStream(self._door.scrub, usage_wanted=self._chat.usage_wanted)
+        begun = False
+        while not stream.complete:
+            reply = yield c.Listen(self._track.patience())
+            ready, stop = self._hear(stream, reply)
+            if stop is not None:
+                return (yield from self._break(stop, stream, begun=begun))
+            if ready and not begun:
+                begun = True
+                reply = yield c.Begin(self._door.label(STREAM_HEADERS))
+            if ready and not isinstance(reply, c.AgentLeft):
+                reply = yield c.Send(ready)
+            if isinstance(reply, c.AgentLeft):
+                yield from self._leave(stream.output_tokens, stream.usage)
+                return None
+        return (yield from self._close(stream, begun=begun))
+
+    def _hear(self, stream: AnswerStream, reply: c.Reply) -> tuple[bytes, Fault | Refusal | None]:
+        """Take in what the provider sent: what may go on now, and why to stop, if so."""
+        match reply:
+            case c.Piece():
+                self._track.take(reply.content)
+                ready = stream.feed(reply.content)
+                if len(self._track.received) > MAX_ANSWER:
+                    return b"", Fault(502, "upstream_too_large", "the provider's answer has no end")
+                if stream.usage is None and not self._door.ledger.grow(self._track.promise, stream.output_tokens):
+                    return b"", spent("output_tokens")
+                return ready, stream.fault
+            case c.Ended():
+                return b"", stream.end()
+            case c.AgentLeft():
+                return b"", None
+            case c.TimedOut():
+                return b"", self._track.silent()
+            case _:
+                return b"", _cut()
+
+    def _close(self, stream: AnswerStream, *, begun: bool) -> Steps[Result]:
+        """A complete stream: settled, recorded, and then its last events."""
+        if not (yield from self._end(200, "", self._track.usage(stream.usage, stream.output_tokens))):
+            if not begun:
+                return not_recorded()
+            self._door.final(not_recorded().code)
+            yield c.Send(error_event(not_recorded()))
+            yield c.Abort()
+            return None
+        if not begun:
+            yield c.Begin(self._door.label(STREAM_HEADERS))
+        yield c.Send(stream.held)
+        yield c.Finish()
+        return None
+
+    def _break(self, stop: Fault | Refusal, stream: AnswerStream, *, begun: bool) -> Steps[Result]:
+        """A stream that will not be complete: a plain error before its first byte, broken off after it."""
+        if stop.code == "credential_reflected":
+            self._track.received.clear()  # it stands there in pieces that no redaction finds
+        if not (yield from self._end(stop.status, stop.code, self._track.usage(stream.usage, stream.output_tokens))):
+            stop = not_recorded()
+        if stop.final:
+            self._door.final(stop.code)
+        if begun:
+            yield c.Send(error_event(stop))
+            yield c.Abort()
+        else:
+            yield c.Respond(stop.status, self._door.label(stop.headers()), stop.body())
+        return None
+
+    def _collect(self, limit: int) -> Steps[Fault | c.AgentLeft | None]:
+        """Read an answer to its end, or say why not."""
+        while True:
+            reply = yield c.Listen(self._track.patience())
+            match reply:
+                case c.Piece():
+                    self._track.take(reply.content)
+                    if len(self._track.received) > limit:
+                        return Fault(502, "upstream_too_large", "the provider's answer has no end")
+                case c.Ended():
+                    return None if self._track.received else empty()
+                case c.AgentLeft():
+                    return reply
+                case c.TimedOut():
+                    return self._track.silent()
+                case _:
+                    return _cut()
+
+    def _leave(self, output_tokens: int, counted: tuple[int, int] | None = None) -> Steps[None]:
+        """The agent is gone: what it cost is settled and recorded all the same (499, as is custom)."""
+        yield from self._end(499, "agent_left", self._track.usage(counted, output_tokens))
+
+    def _fail(self, fault: Fault) -> Steps[Result]:
+        """Settle and record a try without an answer."""
+        usage = self._track.usage(None, estimate(len(self._track.received)) if self._track.sent else 0)
+        recorded = yield from self._end(fault.status, fault.code, usage)
+        return fault if recorded else not_recorded()
+
+    def _end(self, status: int, reason: str, usage: Usage) -> Steps[bool]:
+        self._door.ledger.settle(self._track.promise, usage.input_tokens, usage.output_tokens)
+        return (yield from self._record(self._track.call("ended", status, reason, usage)))
+
+    def _record(self, call: Call) -> Steps[bool]:
+        reply = yield c.Record(call)
+        return isinstance(reply, c.Acknowledged) and reply.ok
+
+
+def _cut() -> Fault:
+    return Fault(502, "upstream_cut", "the provider's answer was cut")

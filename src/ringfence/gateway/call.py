@@ -1,0 +1,75 @@
+"""One exchange as the gateway asks for it to be recorded: a value that crosses to the worker's process.
+
+It holds the bodies, not their digests: redacting, storing and appending are the worker's, because the
+log has one writer.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from ringfence.ports.broker import Secret
+
+#: `opened`: allowed and about to be sent to the provider. `ended`: what became of it. `denied`: never sent.
+Phase = Literal["opened", "ended", "denied"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One upstream attempt (`opened`, then `ended` under the same `id`) or one refusal (`denied`).
+
+    Everything that `events.ModelCalled` needs beside the digests of the two bodies. Only `ended` and
+    `denied` are outcomes; `opened` is the question whether this call may happen at all.
+    """
+
+    id: str
+    phase: Phase
+    run: str
+    door: str
+    route: str
+    provider: str
+    model: str
+    decision: str  # "allow" or "deny"
+    rule: str
+    reason: str
+    status: int
+    input_tokens: int
+    output_tokens: int
+    tokens_estimated: bool
+    first_byte_ms: float
+    seconds: float
+    replayed: bool
+    request: bytes  # what was sent, or what was refused
+    response: bytes  # what came back, or what the agent was told
+
+
+def to_frame(call: Call) -> tuple[dict[str, Any], bytes, bytes]:
+    """The call as a JSON object and its two bodies."""
+    header = asdict(call)
+    return header, header.pop("request"), header.pop("response")
+
+
+def from_frame(header: dict[str, Any], request: bytes, response: bytes) -> Call:
+    """The call that `to_frame` took apart. Raises ValueError unless each field is there with its type."""
+    if set(header) != set(_TYPES) or not all(isinstance(header[name], of) for name, of in _TYPES.items()):
+        raise ValueError("a call with the wrong fields")
+    return Call(**header, request=request, response=response)
+
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("id", "phase", "run", "door", "route", "provider", "model", "decision", "rule", "reason"), str),
+    **dict.fromkeys(("status", "input_tokens", "output_tokens"), int),
+    **dict.fromkeys(("tokens_estimated", "replayed"), bool),
+    **dict.fromkeys(("first_byte_ms", "seconds"), (int, float)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RouteConfig:
+    """One approved way to a model, with what only the gateway's process may hold."""
+
+    name: str
+    provider: str  # "openai" or "replay"
+    endpoint: str  # openai: base URL up to and with /v1. replay: path of the recorded script
+    models: tuple[str, ...]
+    credential: Secret | None = None
+    authorities: str = ""  # PEM certificates to trust beside the system's, for an endpoint with a private CA

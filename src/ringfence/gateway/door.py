@@ -1,0 +1,72 @@
+"""What the exchanges of one door share: its policy, its budget, and whether it is shut."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ringfence.gateway.answer import Scrubber
+from ringfence.gateway.call import Call
+from ringfence.gateway.ledger import Ledger
+from ringfence.gateway.refusal import Headers, Refusal
+from ringfence.ports.gateway import DoorPolicy
+
+#: Refused requests after which a door is shut: an agent that goes on like this will not stop by itself.
+MAX_REFUSALS = 256
+
+
+@dataclass(slots=True)
+class Door:
+    """One run's way to one model."""
+
+    policy: DoorPolicy
+    provider: str
+    replayed: bool
+    scrub: Scrubber
+    ledger: Ledger
+    told: Callable[[str], None]  # called once, with the code of the final no
+    denied: str | None = None
+    refusals: int = 0
+    calls: int = 0
+
+    def final(self, code: str) -> None:
+        """Shut the door for good; the first reason stays."""
+        if self.denied is None:
+            self.denied = code
+            self.told(code)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it has refused so often that it does not even answer any more."""
+        return self.refusals >= MAX_REFUSALS
+
+    def next_id(self) -> str:
+        """A name for the next call, unique in the run."""
+        self.calls += 1
+        return f"{self.policy.door}#{self.calls}"
+
+    def label(self, headers: Headers) -> Headers:
+        """Headers of an answer, marked when it comes from a recording."""
+        return (*headers, ("x-ringfence-replay", "true")) if self.replayed else headers
+
+    def refused(self, refusal: Refusal, request: bytes) -> Call:
+        """A refusal as it is recorded."""
+        return Call(
+            id=self.next_id(),
+            phase="denied",
+            run=self.policy.run,
+            door=self.policy.door,
+            route=self.policy.route,
+            provider=self.provider,
+            model=self.policy.model,
+            decision="deny",
+            rule=refusal.deny.rule,
+            reason=f"{refusal.deny.reason.value}: {refusal.deny.detail}",
+            status=refusal.status,
+            input_tokens=0,
+            output_tokens=0,
+            tokens_estimated=False,
+            first_byte_ms=0.0,
+            seconds=0.0,
+            replayed=False,
+            request=request,
+            response=refusal.body(),
+        )

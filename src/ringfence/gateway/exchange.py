@@ -1,0 +1,94 @@
+"""One request of an agent, from its head to the last byte of the answer, without I/O.
+
+The way of an exchange: judge the head, read the body, judge it; then, for each attempt (attempt.py), take
+it out of the budget, have it recorded as opened, ask the provider, hand the answer on, settle, have the
+end recorded, and only then let the agent have the last bytes. It yields commands and is told what came of
+them (conversation.py); it reads no clock but the one it is given and does not know what a socket is.
+"""
+
+import json
+from collections.abc import Callable
+
+from ringfence.gateway import conversation as c
+from ringfence.gateway.attempt import Attempt, Result, Steps
+from ringfence.gateway.door import MAX_REFUSALS, Door
+from ringfence.gateway.ledger import estimate
+from ringfence.gateway.refusal import JSON_HEADERS, Fault, Refusal, malformed, not_recorded, shut
+from ringfence.gateway.request import CHAT, MAX_REQUEST, Chat, Head, body_too_large, check_body, check_head
+
+#: Pauses before the second and the third attempt when the provider is busy or broken.
+PAUSES = (0.5, 1.5)
+_LONGEST_PAUSE = 10.0
+
+
+class Exchange:
+    """One request at a door."""
+
+    def __init__(self, door: Door, now: Callable[[], float]) -> None:
+        self._door = door
+        self._now = now
+
+    def run(self, head: Head) -> Steps[None]:
+        """The whole way. Drive it with the reply to each command."""
+        refusal = shut(self._door.denied) if self._door.denied else check_head(head)
+        if refusal is not None:
+            yield from self._refuse(refusal, b"")
+        elif head.target != CHAT:
+            # Says what the door's policy says; nothing leaves, so nothing is recorded.
+            yield c.Respond(200, JSON_HEADERS, self._models())
+        else:
+            came = yield c.ReadBody(MAX_REQUEST)
+            if isinstance(came, c.BodyTooLarge):
+                yield from self._refuse(body_too_large(), b"")
+            elif isinstance(came, c.BodyCame):
+                yield from self._judge(came.body)
+
+    def garbled(self) -> Steps[None]:
+        """Answer something that is no HTTP request."""
+        yield from self._refuse(malformed("this is no HTTP request", code="not_http"), b"")
+
+    def _judge(self, body: bytes) -> Steps[None]:
+        chat = check_body(body, self._door.policy.model)
+        if isinstance(chat, Refusal):
+            yield from self._refuse(chat, body)
+        else:
+            yield from self._forward(chat)
+
+    def _forward(self, chat: Chat) -> Steps[None]:
+        """Try, and try again where that may help; every attempt is paid for and recorded."""
+        for pause in (*PAUSES, None):
+            result = yield from self._attempt(chat)
+            if isinstance(result, Refusal):
+                yield from self._refuse(result, chat.outbound())
+            if not isinstance(result, Fault):
+                return
+            fault = result
+            if pause is None or not fault.again:
+                break
+            if isinstance((yield c.Pause(min(max(pause, fault.retry_after), _LONGEST_PAUSE))), c.AgentLeft):
+                return
+        if fault.final:
+            self._door.final(fault.code)
+        yield c.Respond(fault.status, self._door.label(fault.headers()), fault.body())
+
+    def _attempt(self, chat: Chat) -> Steps[Result]:
+        promise = self._door.ledger.promise(estimate(len(chat.outbound())), chat.output_tokens)
+        if isinstance(promise, Refusal):
+            return promise
+        return (yield from Attempt(self._door, chat, promise, self._now).run())
+
+    def _refuse(self, refusal: Refusal, body: bytes) -> Steps[None]:
+        """Record a refusal and say it; a refusal that cannot be recorded is final."""
+        self._door.refusals += 1
+        reply = yield c.Record(self._door.refused(refusal, body))
+        if not (isinstance(reply, c.Acknowledged) and reply.ok):
+            refusal = not_recorded()
+        if refusal.final:
+            self._door.final(refusal.code)
+        elif self._door.refusals >= MAX_REFUSALS:
+            self._door.final("too_many_refusals")
+        yield c.Respond(refusal.status, refusal.headers(), refusal.body())
+
+    def _models(self) -> bytes:
+        entry = {"id": self._door.policy.model, "object": "model", "created": 0, "owned_by": self._door.policy.route}
+        return json.dumps({"object": "list", "data": [entry]}).encode()

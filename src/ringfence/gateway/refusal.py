@@ -1,0 +1,128 @@
+"""What the gateway says when it does not hand on an answer: its own refusals, and an upstream's faults.
+
+One status has one meaning for agents: 403 is a final no, after which the worker ends the agent. Nothing
+here repeats a word of a credential.
+"""
+
+import json
+from dataclasses import dataclass
+
+from ringfence.domain.decision import Deny, Reason, Source
+
+Headers = tuple[tuple[str, str], ...]
+JSON_HEADERS: Headers = (("content-type", "application/json"), ("cache-control", "no-store"))
+STREAM_HEADERS: Headers = (("content-type", "text/event-stream"), ("cache-control", "no-store"))
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that never leaves. `code` is for programs; the decision names the rule."""
+
+    status: int
+    code: str
+    deny: Deny
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing that this agent may still ask can be answered."""
+        return self.status == 403
+
+    def body(self) -> bytes:
+        """The answer in OpenAI's form of errors."""
+        return error_body(self.code, self.deny.detail, self.deny.rule)
+
+    def headers(self) -> Headers:
+        """A refusal is never worth the same request again."""
+        return _headers(retry=self.status == 429)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An upstream that failed: allowed and tried, but there is no answer that could be handed on."""
+
+    status: int
+    code: str
+    detail: str
+    again: bool = False  # the gateway itself may try once more
+    retry_after: float = 0.0
+
+    @property
+    def final(self) -> bool:
+        """Whether the door is shut by it."""
+        return self.status == 403
+
+    def body(self) -> bytes:
+        """The answer in OpenAI's form of errors."""
+        return error_body(self.code, self.detail, "models.routes")
+
+    def headers(self) -> Headers:
+        """A fault that may pass says so by leaving the header out."""
+        return _headers(retry=self.status in (429, 502, 504))
+
+
+def error_body(code: str, message: str, rule: str) -> bytes:
+    """An error as OpenAI's clients read it."""
+    said = {"message": message, "type": "ringfence", "param": None, "code": code, "rule": rule}
+    return json.dumps({"error": said}).encode()
+
+
+def error_event(fault: "Fault | Refusal") -> bytes:
+    """The same as an event of a stream that has begun; the connection is aborted after it."""
+    return b"data: " + fault.body() + b"\n\n"
+
+
+def _headers(*, retry: bool) -> Headers:
+    return JSON_HEADERS if retry else (*JSON_HEADERS, ("x-should-retry", "false"))
+
+
+def refuse(status: int, code: str, *, rule: str, reason: Reason, detail: str) -> Refusal:
+    """A refusal by this gateway."""
+    return Refusal(status, code, Deny(rule, reason, Source.GATEWAY, detail))
+
+
+def malformed(detail: str, *, status: int = 400, code: str = "malformed", rule: str = "gateway.request") -> Refusal:
+    """A request that is not what this door takes; another one may be."""
+    return refuse(status, code, rule=rule, reason=Reason.MALFORMED, detail=detail)
+
+
+def too_large(detail: str) -> Refusal:
+    """A request beyond the caps."""
+    return refuse(413, "too_large", rule="gateway.request.size", reason=Reason.TOO_LARGE, detail=detail)
+
+
+def wrong_model(model: str) -> Refusal:
+    """A model that this door is not for."""
+    shown = model[:100].encode("ascii", "backslashreplace").decode()
+    detail = f"model {shown!r} is not approved"
+    return refuse(403, "model_not_approved", rule="models.routes", reason=Reason.NOT_APPROVED, detail=detail)
+
+
+def not_allowed(code: str, rule: str, detail: str) -> Refusal:
+    """A request that would make the provider reach out of the boundary."""
+    return refuse(403, code, rule=rule, reason=Reason.NOT_LISTED, detail=detail)
+
+
+def spent(limit: str) -> Refusal:
+    """A budget that is used up; `limit` is its name in the boundary."""
+    return _budget(403, f"{limit}_spent", limit, f"the run's {limit} are used up")
+
+
+def busy(limit: str) -> Refusal:
+    """What is left is promised to requests that are still on their way."""
+    detail = f"what is left of the run's {limit} is promised to requests on their way"
+    return _budget(429, f"{limit}_promised", limit, detail)
+
+
+def _budget(status: int, code: str, limit: str, detail: str) -> Refusal:
+    return refuse(status, code, rule=f"limits.run.{limit}", reason=Reason.BUDGET_SPENT, detail=detail)
+
+
+def not_recorded() -> Refusal:
+    """An allow that cannot be recorded is a deny."""
+    detail = "the exchange could not be recorded"
+    return refuse(403, "not_recorded", rule="gateway.record", reason=Reason.CONTROL_MISSING, detail=detail)
+
+
+def shut(code: str) -> Refusal:
+    """A door that has given its final no before."""
+    return refuse(403, code, rule="gateway.door", reason=Reason.NOT_APPROVED, detail=f"this door is shut: {code}")

@@ -1,0 +1,49 @@
+"""The entry of the gateway's process: gives up what it can, then serves with the providers there are.
+
+It imports nothing of the worker but this, and no package but h11: a process that holds keys imports
+little. It is started by gateway/process.py, never by a person.
+"""
+
+import asyncio
+import encodings.idna  # noqa: F401 - looked up by name later, when this user may not read the library any more
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ringfence.adapters.model_providers.openai import OpenAIProvider
+from ringfence.adapters.model_providers.replay import ReplayProvider
+from ringfence.domain.errors import InputError, RingfenceError
+from ringfence.gateway.confine import confine
+from ringfence.gateway.server import serve
+from ringfence.gateway.wire import encode
+from ringfence.ports.broker import Secret
+from ringfence.ports.model_provider import ModelProvider
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Arguments: the descriptors of the control channel and of the doors, and a user id or `-`."""
+    control = socket.socket(fileno=int(arguments[0]))
+    doors = socket.socket(fileno=int(arguments[1]))
+    user = None if arguments[2] == "-" else int(arguments[2])
+    try:
+        confine(user)
+    except (RingfenceError, OSError) as error:
+        control.sendall(encode({"kind": "failed", "what": f"the gateway cannot be confined: {error}"}))
+        return 3
+    asyncio.run(serve(control, doors, make_provider))
+    return 0
+
+
+def make_provider(config: dict[str, Any], script: bytes) -> ModelProvider:
+    """The provider of a route. Errors: `InputError` when it cannot be one."""
+    if config["provider"] == "replay":
+        return ReplayProvider(script, where=config["endpoint"])
+    if config["provider"] == "openai":
+        secret = Secret(config["credential"]) if config["credential"] else None
+        return OpenAIProvider(config["endpoint"], secret, authorities=config["authorities"])
+    raise InputError(f"there is no model provider {config['provider']!r}", where=f"route {config['name']}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

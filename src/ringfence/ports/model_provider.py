@@ -1,0 +1,58 @@
+"""The port of model providers as the gateway's own process sees them: a body goes out, bytes come back.
+
+A provider knows an endpoint and its credential and puts the one on requests to the other. It judges
+nothing: whether an answer is complete, honest or allowed is the gateway's to say, by the same code for
+every provider. The one asynchronous port, since only the gateway's process uses it.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+
+class ProviderAnswer(Protocol):
+    """What came back, as HTTP has it."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def content_type(self) -> str:
+        """The media type without parameters, in lower case; empty when there was none."""
+        ...
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds that the provider asks for before another try; 0 when it said nothing."""
+        ...
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Errors: `HostFailed` when it is cut."""
+        ...
+
+
+class ModelProvider(Protocol):
+    """One way to a model that speaks Chat Completions."""
+
+    @property
+    def kind(self) -> str:
+        """For the log: "openai" or "replay"."""
+        ...
+
+    @property
+    def replayed(self) -> bool:
+        """True when no model answers, but a recording."""
+        ...
+
+    def ask(self, body: bytes) -> AbstractAsyncContextManager[ProviderAnswer]:
+        """Send a Chat Completions body. Errors: `HostFailed` when nothing came back; no redirect is followed.
+
+        No time limit but that of connecting: the gateway cancels what takes too long.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of idle connections."""
+        ...
