@@ -9,11 +9,12 @@ import re
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-_SIZE = re.compile(r"^(\d+)\s*(B|KiB|MiB|GiB)$")
+# At most 12 digits: no number here can overflow a limit that the kernel takes.
+_SIZE = re.compile(r"([0-9]{1,12}) ?(B|KiB|MiB|GiB)")
 _SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_DURATION = re.compile(r"^(\d+)\s*(s|m|h|d)$")
+_DURATION = re.compile(r"([0-9]{1,9}) ?(s|m|h|d)")
 _DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 Role = Literal["engineering", "security", "platform", "procurement", "compliance"]
@@ -27,14 +28,14 @@ SectionName = Literal[
 
 
 def _size(value: Any) -> Any:
-    match = _SIZE.match(value) if isinstance(value, str) else None
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("write a size as a number and a unit, for example 512MiB (B, KiB, MiB, GiB)")
     return int(match[1]) * _SIZE_UNITS[match[2]]
 
 
 def _duration(value: Any) -> Any:
-    match = _DURATION.match(value) if isinstance(value, str) else None
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("write a duration as a number and a unit, for example 10m (s, m, h, d)")
     return int(match[1]) * _DURATION_UNITS[match[2]]
@@ -44,10 +45,18 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-Size = Annotated[int, BeforeValidator(_size)]
-Seconds = Annotated[int, BeforeValidator(_duration)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
-Argv = Annotated[tuple[str, ...], BeforeValidator(_tuple), Field(min_length=1)]
+def _written(pattern: re.Pattern[str], example: str) -> WithJsonSchema:
+    # Editors see what is written in the document, not the number it becomes.
+    return WithJsonSchema({"type": "string", "pattern": f"^{pattern.pattern}$", "examples": [example]})
+
+
+Word = Annotated[str, Field(min_length=1, max_length=500)]
+Size = Annotated[int, BeforeValidator(_size), _written(_SIZE, "512MiB")]
+Seconds = Annotated[int, BeforeValidator(_duration), _written(_DURATION, "10m")]
+Names = Annotated[tuple[Word, ...], BeforeValidator(_tuple)]
+Argv = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=20_000)], ...], BeforeValidator(_tuple), Field(min_length=1)
+]
 
 
 class Section(BaseModel):
@@ -126,7 +135,9 @@ class Check(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="A short name for reports.")
     kind: CheckKind = Field(description="What it is: lint, types, test, build or policy.")
     run: Argv = Field(description='The command as a list of words; a shell line is ["sh", "-c", "…"].')
-    timeout: Seconds = Field(default=600, description="It has failed after this long.")
+    timeout: Seconds = Field(
+        default=600, json_schema_extra={"default": "10m"}, description="It has failed after this long."
+    )
     required: bool = Field(default=True, description="A failing required check stops publication.")
 
 
@@ -235,8 +246,16 @@ class Models(Section):
     fallback: Literal["none"] | Names = Field(
         description="none: when the route fails, the run stops. Or routes in order."
     )
-    first_byte_timeout: Seconds = Field(default=60, description="A provider that has sent nothing by then has failed.")
-    idle_timeout: Seconds = Field(default=60, description="A stream that is silent for this long has failed.")
+    first_byte_timeout: Seconds = Field(
+        default=60,
+        json_schema_extra={"default": "60s"},
+        description="A provider that has sent nothing by then has failed.",
+    )
+    idle_timeout: Seconds = Field(
+        default=60,
+        json_schema_extra={"default": "60s"},
+        description="A stream that is silent for this long has failed.",
+    )
 
 
 class SecretUse(Section):

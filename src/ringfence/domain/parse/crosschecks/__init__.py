@@ -1,0 +1,31 @@
+"""What the parts of a boundary say of each other: each check with its reason and its remedy.
+
+A check is a pure function over the sections it names; it runs when those sections are sound in themselves.
+"""
+
+from ringfence.domain.parse.crosschecks import (
+    branches,
+    commands,
+    limits,
+    models,
+    people,
+    repositories,
+    secrets,
+    storage,
+    toolchains,
+)
+from ringfence.domain.parse.crosschecks.check import CrossCheck
+
+CROSSCHECKS: tuple[CrossCheck, ...] = (
+    *people.CHECKS,
+    *storage.CHECKS,
+    *repositories.CHECKS,
+    *branches.CHECKS,
+    *toolchains.CHECKS,
+    *commands.CHECKS,
+    *models.CHECKS,
+    *secrets.CHECKS,
+    *limits.CHECKS,
+)
+
+__all__ = ["CROSSCHECKS", "CrossCheck"]
