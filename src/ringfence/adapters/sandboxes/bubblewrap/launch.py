@@ -213,7 +213,9 @@ def _rlimits(limits: SandboxLimits, how: Start) -> list[str]:
     for name, (kind, value) in wanted.items():
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        words.append(f"--{name}={value}:{value}")
+        # Two seconds between the signal that a program may see (SIGXCPU) and the one that it may not.
+        last = value + 2 if name == "cpu" and hard == resource.RLIM_INFINITY else value
+        words.append(f"--{name}={value}:{last}")
     return [*words, "--"]
 
 
