@@ -279,7 +279,7 @@ class GitTransport:
         try:
             os.write(writing, f"username={grant.username}\npassword={grant.secret.reveal()}\n".encode())
             os.close(writing)
-            answer = f'credential.helper=!f() {{ test "$1" = get && cat <&{reading}; }}; f'
+            answer = f'credential.helper=!f() {{ test "$1" = get && cat /dev/fd/{reading}; }}; f'
             where = [f"--git-dir={repo}"] if repo else ["--git-dir=/nonexistent"]
             done = run(
                 ["git", *where, *_config(), "-c", answer, *argv],
@@ -331,8 +331,10 @@ def _text(raw: bytes) -> str:
 
 
 def _last_line(stderr: bytes) -> str:
-    lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-    return " | ".join(lines[-3:])[:600]
+    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    # What the host says comes first: it names the rule that refused a push; git's own lines only say that it did.
+    said = [line for line in lines if line.startswith("remote: ")]
+    return " | ".join(said[:3] or lines[-3:])[:600]
 
 
 @contextmanager

@@ -47,6 +47,7 @@ class LocalCodeHost:
             trust_env=False,
             follow_redirects=False,
             timeout=timeout,
+            limits=httpx2.Limits(max_keepalive_connections=0),  # no socket outlives its answer
             headers={"Accept": "application/vnd.github+json", "User-Agent": "ringfence"},
         )
 

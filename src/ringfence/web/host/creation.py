@@ -93,9 +93,8 @@ def create_repository(
         raise InputError(f"there is a repository {name} already", where=str(path))
     path.parent.mkdir(exist_ok=True)
     _git(["init", "-q", "--bare", "--template=", "-b", policy.default_branch, str(path)])
-    for setting in server_config(layout, policy):
-        key, value = setting.split("=", 1)
-        _git([f"--git-dir={path}", "config", key, value])
+    with (path / "config").open("a", encoding="utf-8") as config:
+        config.writelines(_config_line(setting) for setting in server_config(layout, policy))
     commit = Bare(path).commit_tree(_first_tree(path, from_directory), (), "Import\n", FIRST)
     _git([f"--git-dir={path}", "update-ref", f"{HEADS}{policy.default_branch}", commit, ZERO])
     rows = {**policies, name: policy}
@@ -158,6 +157,13 @@ def create_login_link(root: Path, name: str) -> str:
     code = secrets.token_hex(32)
     Logins(layout.records).add_link(digest_of(code), name, clock.now() + LOGIN_SECONDS)
     return f"/login/{code}"
+
+
+def _config_line(setting: str) -> str:
+    key, value = setting.split("=", 1)
+    section, name = key.split(".", 1)
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'[{section}]\n\t{name} = "{quoted}"\n'
 
 
 def _first_tree(bare: Path, directory: Path | None) -> str:
