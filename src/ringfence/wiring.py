@@ -1,1 +1,348 @@
-"""The composition root: the only module that knows ports and adapters."""
+"""The composition root: the only module that knows ports and adapters.
+
+`reading` opens what commands look at; `Worker` is everything that carries runs.
+"""
+
+import hashlib
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from ringfence import __version__
+from ringfence.adapters.agents.builtin import BuiltinAgent
+from ringfence.adapters.artifacts.directory import DirectoryArtifacts
+from ringfence.adapters.audit_logs.sqlite import SqliteAuditLog
+from ringfence.adapters.clock import SystemClock
+from ringfence.adapters.code_hosts.local import LocalCodeHost
+from ringfence.adapters.engines.dbos import DbosEngine, place_is_taken, submit_to_worker
+from ringfence.adapters.git import GitIntake, GitObjects, GitTransport
+from ringfence.adapters.sandboxes.bubblewrap import BubblewrapSandboxes
+from ringfence.adapters.secret_sources.file import FileSecrets
+from ringfence.adapters.signers.local_key import LocalKey
+from ringfence.adapters.trackers.folder import FolderTracker
+from ringfence.broker.grants import BoundaryBroker
+from ringfence.domain.boundary import Boundary
+from ringfence.domain.brief import Brief
+from ringfence.domain.errors import ControlMissing, InputError
+from ringfence.domain.events import CancelRequested, Event, ModelAsked, ModelCalled, from_json
+from ringfence.domain.parse import digest, parse
+from ringfence.domain.redaction import Redactor
+from ringfence.domain.run import RunState, RunView, fold
+from ringfence.domain.ticket import TICKET_ID, Ticket
+from ringfence.gateway.call import Call, RouteConfig
+from ringfence.gateway.process import GatewayProcess
+from ringfence.pipeline import retention
+from ringfence.pipeline.ports import Places, Ports
+from ringfence.pipeline.rooms import remove_tree
+from ringfence.pipeline.run import close_given_up, execute, preview
+from ringfence.ports.broker import Secret
+from ringfence.ports.engine import Steps
+from ringfence.ports.gateway import DoorPolicy, Gateway, OpenDoor
+from ringfence.ports.sandbox import Finding
+from ringfence.settings import Settings
+
+_RUN_ID = re.compile(r"^(.+)-r(\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What commands that only look need: settings, boundary, log and content store, nothing that acts."""
+
+    settings: Settings
+    boundary: Boundary
+    boundary_text: bytes
+    places: Places
+    redactor: Redactor
+    log: SqliteAuditLog
+    artifacts: DirectoryArtifacts
+    secrets: FileSecrets
+    clock: SystemClock
+
+    def view(self, run: str) -> RunView:
+        """What the log says of a run. Errors: `InputError` when there is none of that name."""
+        found = self.events(run)
+        if not found:
+            raise InputError(f"there is no run {run!r}", mend="`ringfence runs` lists them")
+        return fold(run, found)
+
+    def events(self, run: str) -> tuple[Event, ...]:
+        """The events of a run."""
+        return tuple(from_json(record.event) for record in self.log.records(run))
+
+    def cancel(self, run: str, by: str) -> bool:
+        """Ask for the end of a run; False when it has ended already."""
+        if self.view(run).state is RunState.ENDED:
+            return False
+        self.places.cancel(run).touch(mode=0o600)
+        self.log.append(run, CancelRequested(by))
+        return True
+
+
+@contextmanager
+def reading(settings: Settings) -> Iterator[Reading]:
+    """Open what commands look at. Errors: `InputError` for a boundary that does not hold, `ControlMissing` else."""
+    text = _boundary_bytes(settings.worker.boundary)
+    boundary = _boundary(text, settings.worker.boundary)
+    _require_location(settings.state, boundary)
+    places = retention.prepare(settings.state)
+    secrets = FileSecrets({name: where.file for name, where in settings.secrets.items()})
+    known = [secrets.read(name).reveal().encode() for name in secrets.names()]
+    patterns = [(pattern.name, pattern.pattern) for pattern in boundary.logs.redaction.patterns]
+    redactor = Redactor(known, patterns)
+    clock = SystemClock()
+    log = SqliteAuditLog(places.state / "audit.sqlite", clock=clock, redact=redactor.redact_text)
+    artifacts = DirectoryArtifacts(places.state / "artifacts", redact=redactor.redact)
+    try:
+        yield Reading(settings, boundary, text, places, redactor, log, artifacts, secrets, clock)
+    finally:
+        log.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Carries runs until it is closed."""
+
+    reading: Reading
+    ports: Ports
+    engine: DbosEngine
+    resumed: tuple[str, ...]
+
+    def submit(self, ticket_id: str) -> str:
+        """Queue a run of a ticket, or find the one that has not ended; its id."""
+        run = next_run(self.reading, ticket_id)
+        self.engine.submit(run, ticket_id)
+        return run
+
+    def due(self) -> tuple[Ticket, ...]:
+        """Approved tickets that no run has taken up as they stand now."""
+        views = [self.reading.view(run) for run in self.reading.log.runs()]
+        seen = {view.ticket_digest for view in views}
+        return tuple(ticket for ticket in self.ports.tracker.approved() if ticket.digest not in seen)
+
+
+@contextmanager
+def working(settings: Settings) -> Iterator[Worker]:
+    """Start a worker: its sandbox is probed first, what was cut off is resumed, and what was left is swept."""
+    with ExitStack() as stack:
+        look = stack.enter_context(reading(settings))
+        sandboxes = make_sandboxes(settings)
+        _refuse_broken(sandboxes.probe())
+        gateway = stack.enter_context(_gateway(look))
+        ports = _ports(look, sandboxes, gateway)
+
+        def carry(run: str, ticket: str, steps: Steps) -> str:
+            return execute(run, ticket, steps, ports)
+
+        engine = DbosEngine(settings.state, carry, concurrency=settings.worker.concurrency)
+        resumed = tuple(engine.start())
+        stack.callback(engine.close)
+        for run in engine.given_up():
+            close_given_up(run, ports)
+        retention.sweep_checkouts(ports.places, frozenset(engine.unfinished()), sandboxes)
+        yield Worker(look, ports, engine, resumed)
+
+
+def submit_elsewhere(look: Reading, ticket_id: str) -> str | None:
+    """Queue a run for the worker of another process; None when there is no such worker."""
+    if not place_is_taken(look.settings.state):
+        return None
+    run = next_run(look, ticket_id)
+    submit_to_worker(look.settings.state, run, ticket_id)
+    return run
+
+
+def next_run(look: Reading, ticket_id: str) -> str:
+    """The id of the ticket's unfinished run, or of a new one: `<ticket>-r<number>`."""
+    if not TICKET_ID.match(ticket_id):
+        raise InputError(
+            f"{ticket_id!r} is no ticket id", mend="ids are letters, digits, _ and -, at most 64, such as INV-7"
+        )
+    numbers = [0]
+    for run in look.log.runs():
+        match = _RUN_ID.match(run)
+        if match and match[1] == ticket_id:
+            if look.view(run).state is not RunState.ENDED:
+                return run
+            numbers.append(int(match[2]))
+    return f"{ticket_id}-r{max(numbers) + 1}"
+
+
+def make_sandboxes(settings: Settings) -> BubblewrapSandboxes:
+    """The sandboxes of this host."""
+    return BubblewrapSandboxes(settings.state, uid_base=settings.sandbox.uid_base, uid_count=settings.sandbox.uid_count)
+
+
+class _NoGateway:
+    """For what calls no model: there is no door."""
+
+    def open(self, _listener: socket.socket, policy: DoorPolicy) -> AbstractContextManager[OpenDoor]:
+        raise ControlMissing("no model gateway is running here", where=f"door {policy.door}")
+
+    def alive(self) -> bool:
+        return False
+
+
+def sweep_now(look: Reading) -> retention.Removed:
+    """Remove what the boundary no longer keeps. Trees of a worker that is at work are left to it."""
+    places, boundary = look.places, look.boundary
+    at_work = place_is_taken(look.settings.state)
+    alive = frozenset(run for run in look.log.runs() if look.view(run).state is not RunState.ENDED)
+    checkouts = () if at_work else retention.sweep_checkouts(places, alive, make_sandboxes(look.settings))
+    mirrors = () if at_work else retention.sweep_mirrors(places, boundary, look.clock)
+    return retention.Removed(checkouts, mirrors, retention.sweep_logs(places, boundary, look.log, look.clock))
+
+
+def brief_of(look: Reading, ticket_id: str) -> Brief:
+    """The brief of a ticket, with read grants and nothing else: no sandbox, no gateway, no engine."""
+    run = f"context-{look.clock.token(4)}"
+    ports = _ports(look, make_sandboxes(look.settings), _NoGateway())
+    try:
+        return preview(run, ticket_id, ports)
+    finally:
+        remove_tree(look.places.run(run))
+
+
+def health(look: Reading) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Checks of what the settings and the boundary name, each to be tried by `doctor`."""
+
+    def tracker() -> str:
+        count = len(FolderTracker(look.settings.tracker.path).approved())
+        return f"{look.settings.tracker.path}: {count} tickets wait"
+
+    def code_host() -> str:
+        ports = _ports(look, make_sandboxes(look.settings), _NoGateway())
+        names = [repository.name for repository in look.boundary.repositories]
+        for name in names:
+            with ports.broker.grant("doctor", "checkout", name) as grant:
+                ports.git.remote_ref(ports.code_host.git_url(name), "refs/heads/none", grant)
+        return f"{look.settings.code_host.url}: {len(names)} repositories can be read"
+
+    def gateway() -> str:
+        with _gateway(look) as running:
+            names = ", ".join(route.name for route in look.boundary.models.routes)
+            return f"process {running.pid} started and answered; routes: {names}"
+
+    def sandbox() -> str:
+        sandboxes = make_sandboxes(look.settings)
+        findings = sandboxes.probe()
+        _refuse_broken(findings)
+        return f"{sandboxes.level}: {len(findings)} attempts, all refused"
+
+    def state() -> str:
+        return f"{look.places.state}, inside {look.boundary.checkout.location}"
+
+    yield "state directory", state
+    yield "tickets", tracker
+    yield "code host", code_host
+    yield "model gateway", gateway
+    yield "sandbox", sandbox
+
+
+def _ports(look: Reading, sandboxes: BubblewrapSandboxes, gateway: Gateway) -> Ports:
+    settings = look.settings
+    return Ports(
+        boundary=look.boundary,
+        boundary_text=look.boundary_text,
+        boundary_digest=digest(look.boundary_text),
+        worker=f"{socket.gethostname()}/{os.getpid()}",
+        version=__version__,
+        places=look.places,
+        tracker=FolderTracker(settings.tracker.path),
+        code_host=LocalCodeHost(settings.code_host.url),
+        git=GitTransport(look.places.state / "mirrors"),
+        objects=GitObjects(),
+        intake=GitIntake(),
+        sandboxes=sandboxes,
+        gateway=gateway,
+        agent=BuiltinAgent(),
+        log=look.log,
+        artifacts=look.artifacts,
+        signer=LocalKey(look.places.state / "keys"),
+        broker=BoundaryBroker(look.boundary, look.secrets, look.log, look.clock),
+        clock=look.clock,
+        redact=look.redactor.redact_text,
+        find_secrets=lambda content: tuple(finding.name for finding in look.redactor.find(content)),
+    )
+
+
+@contextmanager
+def _gateway(look: Reading) -> Iterator[GatewayProcess]:
+    routes = tuple(
+        RouteConfig(
+            route.name, route.provider, route.endpoint, route.models, _credential(look.secrets, route.credential)
+        )
+        for route in look.boundary.models.routes
+    )
+    user = look.settings.sandbox.uid_base - 1 if os.geteuid() == 0 else None
+    with GatewayProcess(routes, _recorder(look), user=user) as gateway:
+        yield gateway
+
+
+def _credential(secrets: FileSecrets, name: str | None) -> Secret | None:
+    return None if name is None else secrets.read(name)
+
+
+def _recorder(look: Reading) -> Callable[[Call], None]:
+    """Writes an exchange of the gateway down; when this raises, the gateway denies the call."""
+
+    def digest_only(body: bytes) -> str:
+        return "sha256:" + hashlib.sha256(look.redactor.redact(body)).hexdigest()
+
+    keep = look.artifacts.put if look.boundary.logs.exchanges == "full" else digest_only
+
+    def record(call: Call) -> None:
+        if call.phase == "opened":
+            look.log.append(call.run, ModelAsked(call.id, call.door, call.route, call.model, call.rule))
+            return
+        request, response = keep(call.request), keep(call.response)
+        facts = {field.name: getattr(call, field.name) for field in fields(ModelCalled) if hasattr(call, field.name)}
+        look.log.append(call.run, ModelCalled(**{**facts, "request": request, "response": response}))
+
+    return record
+
+
+def _boundary_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"the boundary document cannot be read: {error.strerror}",
+            where=str(path),
+            mend="`ringfence init` writes one; settings name it as worker.boundary",
+        ) from None
+
+
+def _boundary(text: bytes, path: Path) -> Boundary:
+    parsed = parse(text.decode("utf-8", "replace"), source=path.name)
+    if isinstance(parsed, Boundary):
+        return parsed
+    raise InputError(
+        "the boundary document does not hold:\n" + "\n".join(f"  {problem}" for problem in parsed),
+        where=str(path),
+        mend=f"`ringfence boundary check {path}` shows the same list",
+    )
+
+
+def _require_location(state: Path, boundary: Boundary) -> None:
+    """The boundary says where checkouts may be; a worker that keeps them elsewhere does not start."""
+    location = Path(boundary.checkout.location)
+    if not state.resolve().is_relative_to(location.resolve()):
+        raise ControlMissing(
+            "the worker's state directory lies outside the place that the boundary allows for checkouts",
+            where=f"settings: {state}; boundary: {location}",
+            mend="move the state directory, or have checkout.location changed by its owners",
+        )
+
+
+def _refuse_broken(findings: tuple[Finding, ...]) -> None:
+    """No run is taken while an attack on our own sandbox succeeds."""
+    broken = [finding for finding in findings if not finding.held]
+    if broken:
+        raise ControlMissing(
+            "the sandbox does not hold on this host: " + "; ".join(f"{f.name} ({f.detail})" for f in broken),
+            mend="`ringfence doctor` shows every attempt; no run is taken before each of them is refused",
+        )

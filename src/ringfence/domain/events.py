@@ -129,6 +129,18 @@ class CommandRan:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelAsked:
+    """The gateway was about to send a request to a provider; written before it was sent."""
+
+    kind: ClassVar[str] = "model.asked"
+    call: str
+    door: str
+    route: str
+    model: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCalled:
     """One exchange at the gateway, allowed or denied."""
 
@@ -239,6 +251,7 @@ class EvidenceSealed:
     tree: str
     records: int
     head: str
+    commit_object: str = ""  # digest of the raw commit in the content store, for whoever verifies offline
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +334,7 @@ class RunEnded:
 
 Event = (
     TicketAdmitted | TicketRefused | RunStarted | StageStarted | StageEnded | CheckoutReady | BriefAssembled
-    | SandboxStarted | SandboxDestroyed | CommandRan | ModelCalled | EgressDecided | AgentEnded
+    | SandboxStarted | SandboxDestroyed | CommandRan | ModelAsked | ModelCalled | EgressDecided | AgentEnded
     | PatchProduced | PatchRefused | CheckEnded | RepairRequested | EvidenceSealed | GrantMinted
     | GrantRevoked | BranchPushed | PullRequestOpened | CheckoutRemoved | CancelRequested | RunStopped | RunEnded
 )  # fmt: skip

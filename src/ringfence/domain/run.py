@@ -55,6 +55,9 @@ def step(view: RunView, event: e.Event) -> RunView:  # noqa: C901 - one flat tab
             return replace(view, stage=event.stage)
         case e.CheckoutReady():
             return replace(view, branch=event.branch)
+        case e.ModelAsked():
+            # Counted when it was sent, not when it was answered: a crash in between must not refund it.
+            return replace(view, spent=replace(view.spent, requests=view.spent.requests + 1))
         case e.ModelCalled():
             return replace(view, spent=_call(view.spent, event))
         case e.CommandRan():
@@ -89,7 +92,6 @@ def _call(spent: Spent, event: e.ModelCalled) -> Spent:
         return spent
     return replace(
         spent,
-        requests=spent.requests + 1,
         input_tokens=spent.input_tokens + event.input_tokens,
         output_tokens=spent.output_tokens + event.output_tokens,
     )

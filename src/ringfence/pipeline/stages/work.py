@@ -1,1 +1,176 @@
-"""Work: the agent changes a checkout inside a sandbox."""
+"""Work: the agent changes a tree inside a sandbox whose only door is the gateway, and the tree is taken in.
+
+The stage holds no secret and no grant. What the agent says about itself is recorded and decides nothing;
+the objects that were taken in decide.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ringfence.domain.boundary import Boundary
+from ringfence.domain.budget import Spent
+from ringfence.domain.decision import Deny
+from ringfence.domain.errors import RunStopped
+from ringfence.domain.events import AgentEnded, PatchProduced, PatchRefused
+from ringfence.domain.patch import FileChange, Patch
+from ringfence.domain.rules import judge_patch, may_call_model
+from ringfence.pipeline.rooms import Room, Rooms, Source
+from ringfence.ports.agent import Agent, AgentTask
+from ringfence.ports.artifacts import Artifacts
+from ringfence.ports.audit_log import AuditLog
+from ringfence.ports.gateway import DoorPolicy, Gateway
+from ringfence.ports.intake import Intake
+from ringfence.ports.objects import Authorship, Objects
+from ringfence.ports.sandbox import HeldSandbox, Mount
+
+#: Where agents find the gateway on the loopback address of their own network namespace.
+DOOR = 8321
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What one attempt is about."""
+
+    run: str
+    attempt: int
+    repository: str
+    source: Source  # what the agent's tree is made of
+    start: str  # the parent of the candidate commit
+    brief: str
+    message: str  # of the candidate commit
+    when: int  # of the candidate commit, seconds since the epoch
+    context: tuple[tuple[str, Room], ...]  # read-only repositories beside the tree
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The ports that work is given: no code host, no broker, no secrets."""
+
+    boundary: Boundary
+    rooms: Rooms
+    agent: Agent
+    gateway: Gateway
+    objects: Objects
+    intake: Intake
+    log: AuditLog
+    artifacts: Artifacts
+    find_secrets: Callable[[bytes], tuple[str, ...]]
+
+
+def attempt(task: Assignment, bench: Bench, intake_path: Path) -> Patch:
+    """Let the agent work once and take its tree in as a candidate commit. Errors: `RunStopped` with the reason."""
+    room = bench.rooms.make(f"agent-{task.attempt}", task.source)
+    try:
+        bench.rooms.prepare(room)
+        _run_agent(task, bench, room)
+        ref = f"refs/quarantine/{task.attempt}"
+        bench.rooms.collect(room, bench.intake, intake_path, parent=task.start, ref=ref)
+    finally:
+        bench.rooms.remove(room)
+    return _candidate(task, bench, intake_path, ref)
+
+
+def _run_agent(task: Assignment, bench: Bench, room: Room) -> None:
+    limits = bench.boundary.limits
+    model, policy = _policy(task, bench)
+    launch = bench.agent.launch(
+        AgentTask(task.brief, model, f"http://127.0.0.1:{DOOR}", limits.run.turns, float(limits.run.time))
+    )
+    spec = bench.rooms.spec("agent", launch.argv, room, float(limits.run.time))
+    beside = tuple(Mount(other.path, f"/context/{name}") for name, other in task.context)
+    spec = replace(
+        spec,
+        environment={**spec.environment, **launch.environment},
+        files=launch.files,
+        mounts=(*spec.mounts, *launch.mounts, *beside),
+        doors=(DOOR,),
+    )
+    with ExitStack() as doors:
+
+        def open_door(sandbox: HeldSandbox) -> Callable[[], str | None]:
+            return doors.enter_context(bench.gateway.open(sandbox.doors[DOOR], policy)).denied
+
+        outcome, digest = bench.rooms.run(spec, held=open_door)
+    report = bench.agent.report(bench.artifacts.get(digest))
+    ended = outcome.stopped or report.outcome
+    bench.log.append(task.run, AgentEnded(task.attempt, bench.agent.name, ended, report.turns, report.message[:2000]))
+    if ended not in ("finished", "gave_up", "turns"):
+        raise RunStopped(f"agent_{ended}", f"the agent ended with {ended!r}", where=report.message[:500])
+
+
+def _policy(task: Assignment, bench: Bench) -> tuple[str, DoorPolicy]:
+    """The model that the boundary gives to agents, and what may pass the door: what is left of the run's budget."""
+    model = (bench.boundary.models.default or "").partition("/")[2]
+    decision = may_call_model(bench.boundary, task.repository, model)
+    route = bench.boundary.route_for(model)
+    if isinstance(decision, Deny) or route is None:
+        rule = decision.rule if isinstance(decision, Deny) else "models.routes"
+        raise RunStopped(
+            "model_not_approved",
+            f"no approved route to a model for {task.repository} (rule {rule})",
+            where="boundary, section models",
+            mend="name a default of the form route/model whose route lists this repository and its data class",
+        )
+    limits, spent = bench.boundary.limits.run, task.spent
+    return model, DoorPolicy(
+        run=task.run,
+        door=f"agent/{task.attempt}",
+        model=model,
+        route=route.name,
+        requests=max(0, limits.requests - spent.requests),
+        input_tokens=max(0, limits.input_tokens - spent.input_tokens),
+        output_tokens=max(0, limits.output_tokens - spent.output_tokens),
+        first_byte_timeout=float(bench.boundary.models.first_byte_timeout),
+        idle_timeout=float(bench.boundary.models.idle_timeout),
+    )
+
+
+def _candidate(task: Assignment, bench: Bench, intake: Path, ref: str) -> Patch:
+    """Judge the tree that came in, and make the worker's own commit over it."""
+    objects = bench.objects
+    tree = objects.tree_of(intake, ref)
+    changes = objects.changes(intake, task.start, tree)
+    if not changes:
+        raise RunStopped("no_changes", "the agent left the tree as it was")
+    decision = judge_patch(bench.boundary, changes)
+    if isinstance(decision, Deny):
+        _refuse(task, bench, decision.rule, decision.reason.value, decision.detail)
+    found = _secrets(task, bench, intake, changes)
+    if found:
+        _refuse(task, bench, "secrets.patch", "secret_found", ", ".join(found))
+    commit = objects.commit_tree(
+        intake, tree, task.start, task.message, Authorship("Ringfence", "ringfence@localhost", task.when)
+    )
+    objects.keep(intake, f"refs/ringfence/candidate/{task.attempt}", commit)
+    diff, insertions, deletions = objects.diff(intake, task.start, commit)
+    digest = bench.artifacts.put(diff)
+    bench.log.append(
+        task.run,
+        PatchProduced(task.attempt, commit, tree, len(changes), insertions, deletions, digest),
+        once=f"patch.produced/{commit}",
+    )
+    return Patch(task.attempt, commit, tree, len(changes), insertions, deletions, digest)
+
+
+def _refuse(task: Assignment, bench: Bench, rule: str, reason: str, detail: str) -> None:
+    bench.log.append(task.run, PatchRefused(task.attempt, rule, reason, detail))
+    raise RunStopped(
+        "patch_refused",
+        f"the patch breaks rule {rule}: {reason}",
+        where=detail,
+        mend="look at the agent's output; nothing of the patch was kept or published",
+    )
+
+
+def _secrets(task: Assignment, bench: Bench, intake: Path, changes: tuple[FileChange, ...]) -> tuple[str, ...]:
+    """Names of the secrets found in contents, paths and message, each with where it is."""
+    present = [change for change in changes if change.new_mode != "000000"]
+    contents = zip(present, bench.objects.blobs(intake, [change.blob for change in present]), strict=True)
+    found = [f"{name} in {change.path}" for change, content in contents for name in bench.find_secrets(content)]
+    paths = "\n".join(change.path for change in changes).encode("utf-8", "surrogateescape")
+    found += [f"{name} in a file name" for name in bench.find_secrets(paths)]
+    found += [f"{name} in the commit message" for name in bench.find_secrets(task.message.encode())]
+    return tuple(found)

@@ -1,0 +1,257 @@
+"""`demo`: everything set up in one directory, and the sample ticket carried to a pull request; no account, no key."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ringfence.cli.work import JsonOption
+
+_MARKER = ".ringfence-demo"
+_KEPT = ("toolchain", _MARKER)
+TICKET = "INV-7"
+
+
+def demo(
+    directory: Annotated[Path, typer.Option(help="Where the demo lives; made anew each time.")] = Path(
+        "ringfence-demo"
+    ),
+    json: JsonOption = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Keep the code host open afterwards, until Ctrl-C.")] = False,
+) -> None:
+    """Set up a code host, a sample repository, tickets and a boundary, and carry a ticket to a pull request.
+
+    The model is a recording (provider `replay`) and labelled so wherever it shows: it first makes a change that
+    fails a check, is given the failing output, and mends it. Everything else is real: git, the sandbox, the checks,
+    the log, the pull request. Only the sample's tools are fetched, from your package index.
+    """
+    from ringfence.cli.progress import follow
+    from ringfence.cli.report import show_end
+    from ringfence.settings import load
+    from ringfence.wiring import working
+
+    root = directory.absolute()
+    with _site(root) as address:
+        settings = load(root / "ringfence.toml")
+        _say(json, f"code host    {address} (ours, local)")
+        _say(json, f"boundary     {root / 'boundary.yaml'}")
+        _say(json, f"ticket       {root / 'tickets' / (TICKET + '.md')}\n")
+        with working(settings) as worker:
+            run = worker.submit(TICKET)
+            follow(worker.reading.log, run, json=json)
+            worker.engine.wait(run)
+            code = show_end(worker.reading, run, json=json)
+            url = worker.reading.view(run).pull_request
+        if code == 0:
+            code = _verified(root, run)
+            _say(json, "evidence     verified" if code == 0 else "evidence     BROKEN")
+        _farewell(root, address, url, json=json, serve=serve)
+        if serve and code == 0:
+            _until_interrupted()
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _site(root: Path) -> Iterator[str]:
+    """The demo's directory, made anew, and its code host, serving; the host's address."""
+    import fcntl
+
+    from ringfence.domain.errors import InputError
+
+    _require_ours(root)
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / _MARKER).open("a") as marker:
+        try:
+            fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError("a demo is running here", where=str(root), mend="end it, or use --directory") from None
+        _clear(root)
+        _furnish(root, _toolchain(root / "toolchain" / "python"))
+        with _host(root / "host") as address:
+            _settle(root, address)
+            yield address
+
+
+def _require_ours(root: Path) -> None:
+    from ringfence.domain.errors import InputError
+
+    if root.exists() and any(root.iterdir()) and not (root / _MARKER).exists():
+        raise InputError("this directory is not empty and not a demo's", where=str(root), mend="use --directory")
+
+
+def _clear(root: Path) -> None:
+    from ringfence.pipeline.rooms import remove_tree
+
+    for path in root.iterdir():
+        if path.name in _KEPT:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            remove_tree(path)
+        else:
+            path.unlink()
+
+
+def _toolchain(target: Path) -> Path:
+    """A virtual environment with the sample's tools, from hash-pinned requirements; made once."""
+    import hashlib
+    import subprocess
+    import sys
+
+    from ringfence.demo_content import text
+    from ringfence.domain.errors import ControlMissing
+
+    wanted = text("toolchain-requirements.txt")
+    stamp, digest = target / ".complete", hashlib.sha256(wanted.encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == digest:
+        return target
+    print("preparing the sample's tools (ruff, mypy, pytest) from the package index …", file=sys.stderr, flush=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    listed = target.parent / "requirements.txt"
+    listed.write_text(wanted)
+    # The system's interpreter, because that is the one that a sandbox sees below /usr.
+    commands = (
+        ["/usr/bin/python3", "-m", "venv", "--clear", str(target)],
+        [str(target / "bin" / "python3"), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-input",
+         "--require-hashes", "-r", str(listed)],
+    )  # fmt: skip
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ControlMissing(
+                "the sample's tools could not be installed",
+                where=(done.stderr or done.stdout)[-800:].strip(),
+                mend="see that `pip download pytest` works here, and that python3-venv is installed",
+            )
+    stamp.write_text(digest)
+    return target
+
+
+def _furnish(root: Path, toolchain: Path) -> None:
+    """Write repositories, tickets, replay and boundary, and make the code host with its principals."""
+    from ringfence import demo_content
+    from ringfence.web.host.creation import create_host, create_repository
+    from ringfence.web.host.git.policy import RepositoryPolicy
+
+    for name in ("inventory", "handbook", "tickets"):
+        demo_content.write_tree(name, root / name)
+    (root / "replay.json").write_text(demo_content.text("replay.json"), "utf-8")
+    boundary = demo_content.boundary_text(
+        location=str(root / "state"), toolchain=str(toolchain), replay=str(root / "replay.json")
+    )
+    (root / "boundary.yaml").write_text(boundary, "utf-8")
+    create_host(root / "host")
+    policy = RepositoryPolicy(prefix="ringfence/", protected_paths=("pyproject.toml", ".gitignore"))
+    create_repository(root / "host", "demo/inventory", policy=policy, from_directory=root / "inventory")
+    create_repository(root / "host", "demo/handbook", from_directory=root / "handbook")
+
+
+def _settle(root: Path, address: str) -> None:
+    """Write tokens and settings."""
+    from ringfence.web.host.creation import NewPrincipal, create_principal
+    from ringfence.web.host.principals import Permission
+
+    read, write = Permission(), Permission(write_prefix="ringfence/")
+    wanted = (
+        NewPrincipal("worker-read", "worker", {"demo/inventory": read, "demo/handbook": read}),
+        NewPrincipal("worker-write", "worker", {"demo/inventory": write}),
+        NewPrincipal("kim", "human", {"demo/inventory": Permission(review=True), "demo/handbook": read}),
+    )
+    secrets = root / "secrets"
+    secrets.mkdir(mode=0o700)
+    for principal in wanted:
+        path = secrets / principal.name
+        path.touch(mode=0o600)
+        path.write_text(create_principal(root / "host", principal) + "\n")
+    (root / "ringfence.toml").write_text(
+        f"""[worker]
+state = "state"
+boundary = "boundary.yaml"
+
+[tracker]
+kind = "folder"
+path = "tickets"
+
+[code_host]
+kind = "local"
+url = "{address}"
+
+[secrets.host-read]
+file = "secrets/worker-read"
+
+[secrets.host-write]
+file = "secrets/worker-write"
+"""
+    )
+
+
+@contextmanager
+def _host(root: Path) -> Iterator[str]:
+    """The code host as a process of its own; its address."""
+    import subprocess
+    import sys
+
+    from ringfence.domain.errors import HostFailed
+
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "ringfence.web.host", str(root)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        address = serving.stdout.readline().strip() if serving.stdout else ""
+        if not address:
+            raise HostFailed("the code host did not start", where=str(root), mend="`ringfence host serve` says why")
+        yield address
+    finally:
+        serving.terminate()
+        serving.wait(20)
+
+
+def _verified(root: Path, run: str) -> int:
+    """Verify the bundle with the command that the report names; its exit code."""
+    import subprocess
+    import sys
+
+    bundle = root / "state" / "bundles" / f"{run}.bundle.tar"
+    key = root / "state" / "keys" / "evidence.pub"
+    command = [sys.executable, "-m", "ringfence.cli.main", "verify", str(bundle), "--key", str(key)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode
+
+
+def _farewell(root: Path, address: str, url: str, *, json: bool, serve: bool) -> None:
+    from urllib.parse import urlsplit
+
+    from ringfence.web.host.creation import create_login_link
+
+    if json:
+        return
+    if serve:
+        login = create_login_link(root / "host", "kim")
+        print(f"\nLog in as the reviewer Kim, once:  {address}{login}\nThen read the pull request:        {url}")
+        return
+    port = urlsplit(address).port
+    print(
+        f"\nRead the pull request in a browser:  ringfence demo --directory {root} --serve\n"
+        f"Look further:  ringfence show {TICKET}-r1 --settings {root / 'ringfence.toml'}   (also logs, runs, doctor)\n"
+        f"The code host of this demo has stopped; it was on port {port}."
+    )
+
+
+def _until_interrupted() -> None:
+    import time
+
+    print("The code host stays open until Ctrl-C.", flush=True)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        print()
+
+
+def _say(json: bool, text: str) -> None:
+    if not json:
+        print(text, flush=True)

@@ -1,0 +1,100 @@
+"""The report of one run on a screen: outcome, checks, what left the sandbox, evidence."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from ringfence.cli.screen import plain, show_json, table
+from ringfence.domain import events as e
+from ringfence.domain.events import Event
+from ringfence.domain.run import RunView
+from ringfence.wiring import Reading
+
+
+def show_run(look: Reading, run: str, *, json: bool) -> None:
+    """Print what the log says of a run."""
+    view, history = look.view(run), look.events(run)
+    bundle = look.places.bundle(run)
+    if json:
+        checks = [asdict(event) for event in history if isinstance(event, e.CheckEnded)]
+        left = [asdict(event) for event in history if isinstance(event, e.ModelCalled | e.EgressDecided)]
+        show_json({**asdict(view), "checks": checks, "left": left, "bundle": str(bundle) if bundle.exists() else None})
+        return
+    for name, value in _facts(view):
+        print(f"{name:<14} {plain(value)}")
+    rows = check_rows(history)
+    if rows:
+        print()
+        table(("check", "command", "before", "after", "seconds"), rows)
+    print()
+    for line in left_the_sandbox(history):
+        print(plain(line))
+    if bundle.exists():
+        print(f"\nevidence       {bundle}\nverify         ringfence verify {bundle}")
+
+
+def show_end(look: Reading, run: str, *, json: bool) -> int:
+    """Print how a run ended, once its bundle is written; the exit code of the command."""
+    for _ in range(300):  # another worker writes the bundle right after the last record
+        if look.places.bundle(run).exists():
+            break
+        time.sleep(0.1)
+    if not json:
+        print()
+    show_run(look, run, json=json)
+    outcome = look.view(run).outcome
+    return {"refused": 8, "cancelled": 6, "stopped": 7}.get(outcome, 0)
+
+
+def check_rows(history: Sequence[Event]) -> list[tuple[str, ...]]:
+    """The last report beside the one on the base commit."""
+    ended = [event for event in history if isinstance(event, e.CheckEnded)]
+    before = {event.name: event for event in ended if event.side == "base"}
+    last = max((event.attempt for event in ended if event.side == "patch"), default=0)
+    after = {event.name: event for event in ended if event.side == "patch" and event.attempt == last}
+    rows: list[tuple[str, ...]] = []
+    for name in [*before, *(name for name in after if name not in before)]:
+        one = after.get(name) or before[name]
+        rows.append((name, " ".join(one.argv), _said(before.get(name)), _said(after.get(name)), f"{one.seconds:.1f}"))
+    return rows
+
+
+def left_the_sandbox(history: Sequence[Event]) -> list[str]:
+    """What left the sandbox: model calls by route, and everything that tried the network."""
+    calls = [event for event in history if isinstance(event, e.ModelCalled)]
+    lines = ["left the sandbox:"]
+    for route in sorted({(call.route, call.model, call.provider) for call in calls if call.decision == "allow"}):
+        mine = [call for call in calls if (call.route, call.model, call.provider) == route and call.decision == "allow"]
+        sent, got = sum(call.input_tokens for call in mine), sum(call.output_tokens for call in mine)
+        label = " — REPLAY: a recorded script, no model" if mine[0].replayed else ""
+        lines.append(f"  {len(mine)} calls of {route[1]} by route {route[0]}, {sent} tokens out, {got} in{label}")
+    lines += [f"  denied call of {call.model}: {call.rule}" for call in calls if call.decision != "allow"]
+    lines += [
+        f"  {event.decision} {event.destination}: {event.rule}"
+        for event in history
+        if isinstance(event, e.EgressDecided)
+    ]
+    return lines if len(lines) > 1 else ["left the sandbox: nothing"]
+
+
+def _facts(view: RunView) -> list[tuple[str, str]]:
+    facts = [
+        ("run", view.id),
+        ("ticket", view.ticket),
+        ("repository", view.repository),
+        ("state", f"{view.state.value} {view.outcome}".strip()),
+        ("reason", f"{view.reason}: {view.detail}" if view.reason else ""),
+        ("branch", view.branch),
+        ("commit", view.commit),
+        ("pull request", view.pull_request),
+        ("sandbox", view.sandbox_level),
+        ("boundary", view.boundary),
+        ("resumed", str(view.resumed) if view.resumed else ""),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _said(event: e.CheckEnded | None) -> str:
+    if event is None:
+        return "not run"
+    return "passed" if event.passed else f"failed ({event.stopped or event.exit_code})"

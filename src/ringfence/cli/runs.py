@@ -1,0 +1,81 @@
+"""`runs`, `show`, `logs`, `cancel`: what has happened, and the end of what is happening."""
+
+from typing import Annotated
+
+import typer
+
+from ringfence.cli.work import JsonOption, SettingsOption
+
+RunArgument = Annotated[str, typer.Argument(help="Id of the run, for example INV-7-r1; `ringfence runs` lists them.")]
+
+
+def runs(settings: SettingsOption = None, json: JsonOption = False) -> None:
+    """List runs, the newest first."""
+    from dataclasses import asdict
+
+    from ringfence.cli.screen import moment, show_json, table
+    from ringfence.settings import load
+    from ringfence.wiring import reading
+
+    with reading(load(settings)) as look:
+        views = [(look.log.records(run)[0].time, look.view(run)) for run in look.log.runs()]
+    if json:
+        show_json([{"began": began, **asdict(view)} for began, view in views])
+        return
+    rows = [
+        (view.id, moment(began), view.state.value, view.outcome or view.stage, view.pull_request or view.reason)
+        for began, view in views
+    ]
+    if not rows:
+        print("no runs yet: `ringfence run TICKET` starts one")
+        return
+    table(("run", "began (UTC)", "state", "outcome", "pull request or reason"), rows)
+
+
+def show(run: RunArgument, settings: SettingsOption = None, json: JsonOption = False) -> None:
+    """Show one run: how it ended, its checks before and after, what left the sandbox, and its evidence."""
+    from ringfence.cli.report import show_run
+    from ringfence.settings import load
+    from ringfence.wiring import reading
+
+    with reading(load(settings)) as look:
+        show_run(look, run, json=json)
+
+
+def logs(
+    run: RunArgument,
+    settings: SettingsOption = None,
+    json: JsonOption = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+) -> None:
+    """Print the audit log of a run, record by record."""
+    from dataclasses import asdict
+
+    from ringfence.cli.progress import record_as_text
+    from ringfence.cli.screen import show_json
+    from ringfence.settings import load
+    from ringfence.wiring import reading
+
+    with reading(load(settings)) as look:
+        look.view(run)
+        for record in look.log.follow(run) if follow else look.log.records(run):
+            if json:
+                show_json(asdict(record))
+            else:
+                print(record_as_text(record), flush=True)
+
+
+def cancel(run: RunArgument, settings: SettingsOption = None, json: JsonOption = False) -> None:
+    """End a run: its sandbox is killed within a second, its trees are removed, and the log says who asked."""
+    import getpass
+
+    from ringfence.cli.screen import show_json
+    from ringfence.settings import load
+    from ringfence.wiring import reading
+
+    with reading(load(settings)) as look:
+        asked = look.cancel(run, getpass.getuser())
+    if json:
+        show_json({"run": run, "cancelled": asked})
+    else:
+        print(f"{run} will end now" if asked else f"{run} has ended already")

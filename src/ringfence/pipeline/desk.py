@@ -1,0 +1,230 @@
+"""The desk: one method a stage, each handing over exactly what that stage may use.
+
+What a stage can reach is read here. The context and work stages get no code host, no broker and no
+signer; nobody but checkout and publish gets a grant.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from ringfence.domain.boundary import Repository
+from ringfence.domain.brief import Brief, Briefed
+from ringfence.domain.checks import Report
+from ringfence.domain.commit import message
+from ringfence.domain.errors import InputError, RingfenceError
+from ringfence.domain.events import BriefAssembled, Event, RepairRequested, RunEnded, from_json
+from ringfence.domain.patch import Patch
+from ringfence.domain.run import RunState, RunView, fold
+from ringfence.pipeline.ports import Ports
+from ringfence.pipeline.rooms import Room, Rooms, Source
+from ringfence.pipeline.stages import admission, checkout, cleanup, context, evidence, publish, repair, validation, work
+from ringfence.pipeline.steps import Guard
+from ringfence.ports.code_host import Proposal
+
+
+class Desk:
+    """Hands one run's stages their ports."""
+
+    def __init__(self, run: str, ports: Ports) -> None:
+        self._run = run
+        self._ports = ports
+        self.guard = Guard(run, ports.log, ports.clock, ports.boundary, ports.boundary_digest, ports.places.cancel(run))
+
+    def take_up(self) -> None:
+        """Record that this worker carries the run now."""
+        admission.started(self._run, self._ports.worker, self._ports.version, self._ports.sandboxes, self._ports.log)
+
+    def admit(self, ticket_id: str) -> admission.Case:
+        """Admission reads a ticket and decides by the boundary."""
+        ports = self._ports
+        ticket = ports.tracker.ticket(ticket_id)
+        case = admission.decide(self._run, ticket, ports.boundary, ports.boundary_digest, ports.log)
+        kept = replace(ticket, title=ports.redact(ticket.title), body=ports.redact(ticket.body))
+        return replace(case, ticket=kept)
+
+    def check_out(self, case: admission.Case) -> checkout.Checkout:
+        """Checkout gets read grants."""
+        return checkout.prepare(self._run, self._repository(case.ticket.repository), case.branch, self._ports)
+
+    def assemble(
+        self,
+        case: admission.Case,
+        taken: checkout.Checkout,
+        report: Report | None = None,
+        patch: Patch | None = None,
+        attempt: int = 1,
+    ) -> Briefed:
+        """Context reads objects and writes the brief to the content store; it has no other port."""
+        ports = self._ports
+        brief = self.brief(case, taken, report, patch, attempt)
+        digest = ports.artifacts.put(brief.text.encode())
+        parts = tuple(f"{part.kind}:{part.provenance}:{part.trust.value}" for part in brief.parts)
+        event = BriefAssembled(attempt, digest, brief.tokens, parts, brief.left_out)
+        ports.log.append(self._run, event, once=f"brief.assembled/{attempt}/{digest}")
+        return Briefed(digest, brief.tokens, len(parts), brief.left_out)
+
+    def brief(
+        self,
+        case: admission.Case,
+        taken: checkout.Checkout,
+        report: Report | None = None,
+        patch: Patch | None = None,
+        attempt: int = 1,
+    ) -> Brief:
+        """The brief itself, from objects of the base commit."""
+        ports = self._ports
+        return context.assemble(
+            context.ContextSources(
+                ticket=case.ticket,
+                boundary=ports.boundary,
+                repository=taken.repository,
+                commit=taken.base,
+                repo=ports.places.intake(self._run),
+                objects=ports.objects,
+                context=tuple((name, commit, ports.git.mirror(name)) for name, commit in taken.context),
+                attempt=attempt,
+                failing=report.failing if report else (),
+                previous_diff_stat=patch.line if patch else "",
+            )
+        )
+
+    def validate_base(self, taken: checkout.Checkout) -> Report:
+        """The same checks on the base commit, before anything is changed."""
+        source = Source(self._ports.git.mirror(taken.repository), taken.base)
+        return self._validated(taken, source, "base", 0)
+
+    def work(
+        self,
+        case: admission.Case,
+        taken: checkout.Checkout,
+        brief: Briefed,
+        earlier: Patch | None,
+        attempt: int,
+    ) -> Patch:
+        """Work gets the sandbox, the gateway and the intake."""
+        ports, rooms = self._ports, self._rooms(taken.repository)
+        bench = work.Bench(
+            ports.boundary, rooms, ports.agent, ports.gateway, ports.objects, ports.intake, ports.log, ports.artifacts,
+            ports.find_secrets,
+        )  # fmt: skip
+        with self._context_rooms(taken, rooms) as beside:
+            task = work.Assignment(
+                run=self._run,
+                attempt=attempt,
+                repository=taken.repository,
+                source=self._source(taken, earlier.commit if earlier else taken.start),
+                start=taken.start,
+                brief=ports.artifacts.get(brief.digest).decode(),
+                message=message(case.ticket, self._run, ports.boundary_digest),
+                when=int(ports.clock.now()),
+                context=beside,
+                spent=self._view().spent,
+            )
+            return work.attempt(task, bench, ports.places.intake(self._run))
+
+    def validate(self, taken: checkout.Checkout, patch: Patch, attempt: int) -> Report:
+        """Validation gets fresh sandboxes on the exact tree of the candidate commit."""
+        return self._validated(taken, self._source(taken, patch.commit), "patch", attempt)
+
+    def judge(self, report: Report, attempt: int) -> repair.Verdict:
+        """Repair decides; it touches nothing. What is handed back is recorded."""
+        verdict = repair.after(report, attempt, self._ports.boundary.limits.run, self._view().spent)
+        if verdict.next == "repair":
+            failing = tuple(result.name for result in report.failing)
+            self._ports.log.append(self._run, RepairRequested(attempt, failing), once=f"repair.requested/{attempt}")
+        return verdict
+
+    def seal(self, patch: Patch) -> evidence.Sealed:
+        """Evidence gets the log and the signer."""
+        ports = self._ports
+        commit = ports.objects.raw(ports.places.intake(self._run), "commit", patch.commit)
+        return evidence.seal(self._run, commit, ports.log, ports.artifacts, ports.signer)
+
+    def publish(
+        self, case: admission.Case, taken: checkout.Checkout, patch: Patch, report: Report
+    ) -> publish.Published:
+        """Publish gets a write grant, now that validation has passed."""
+        ports = self._ports
+        draft = ports.boundary.approval.pull_request == "draft"
+        title, body = f"{case.ticket.id}: {case.ticket.title}", "pending"
+        proposal = Proposal(taken.branch, self._repository(taken.repository).base, title, body, draft)
+        what = publish.Publication(taken.repository, patch.commit, case.stage, proposal, report)
+        return publish.publish(self._run, what, ports)
+
+    def stop(self, error: RingfenceError) -> cleanup.Stopped:
+        """Record why the run ends early."""
+        return cleanup.stopped(self._run, error, self._ports.log)
+
+    def clean_up(self) -> cleanup.Swept:
+        """Cleanup gets the sandboxes and the places of the run."""
+        return cleanup.sweep(self._run, self._ports.places, self._ports.sandboxes, self._ports.log)
+
+    def close(self, outcome: str) -> cleanup.Closed:
+        """End the log and write the bundle."""
+        ports, path = self._ports, self._ports.places.bundle(self._run)
+        seconds = round(ports.clock.now() - ports.log.records(self._run)[0].time, 3)
+        ports.log.append(self._run, RunEnded(outcome, seconds), once="run.ended")
+        evidence.bundle(
+            self._run, ports.boundary_text, path, log=ports.log, artifacts=ports.artifacts, signer=ports.signer
+        )
+        return cleanup.Closed(outcome, str(path))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run's log has its last record."""
+        return self._view().state is RunState.ENDED
+
+    def _repository(self, name: str) -> Repository:
+        found = self._ports.boundary.repository(name)
+        if found is None:
+            raise InputError(f"repository {name} is not in the boundary")
+        return found
+
+    def _source(self, taken: checkout.Checkout, commit: str) -> Source:
+        """A commit of the mirror, or one that only the intake has, with the pack that brings it."""
+        mirror = self._ports.git.mirror(taken.repository)
+        if commit in (taken.base, taken.start):
+            return Source(mirror, commit)
+        return Source(
+            mirror, commit, self._ports.intake.pack(self._ports.places.intake(self._run), commit, taken.start)
+        )
+
+    def _validated(self, taken: checkout.Checkout, source: Source, side: str, attempt: int) -> Report:
+        ports = self._ports
+        tree = ports.objects.tree_of(ports.places.intake(self._run), source.commit)
+        rooms = self._rooms(taken.repository)
+        return validation.validate(
+            self._run, source, tree, rooms, ports.log, ports.artifacts, side=side, attempt=attempt
+        )
+
+    @contextmanager
+    def _context_rooms(self, taken: checkout.Checkout, rooms: Rooms) -> Iterator[tuple[tuple[str, Room], ...]]:
+        made: list[tuple[str, Room]] = []
+        try:
+            for name, commit in taken.context:
+                room = rooms.make(f"context-{name.replace('/', '-')}", Source(self._ports.git.mirror(name), commit))
+                made.append((name, room))
+            yield tuple(made)
+        finally:
+            for _name, room in made:
+                rooms.remove(room)
+
+    def _rooms(self, repository: str) -> Rooms:
+        ports = self._ports
+        return Rooms(
+            self._run,
+            ports.boundary,
+            repository,
+            place=ports.places.run(self._run),
+            sandboxes=ports.sandboxes,
+            log=ports.log,
+            artifacts=ports.artifacts,
+            stop=self.guard.reason,
+        )
+
+    def _events(self) -> tuple[Event, ...]:
+        return tuple(from_json(record.event) for record in self._ports.log.records(self._run))
+
+    def _view(self) -> RunView:
+        return fold(self._run, self._events())

@@ -1,0 +1,69 @@
+"""Retention: what no living run needs and the boundary no longer keeps is removed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ringfence.domain.boundary import Boundary
+from ringfence.domain.events import from_json
+from ringfence.domain.run import RunState, fold
+from ringfence.pipeline.ports import Places
+from ringfence.pipeline.rooms import remove_tree
+from ringfence.ports.audit_log import AuditLog
+from ringfence.ports.clock import Clock
+from ringfence.ports.sandbox import Sandboxes
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What a sweep took away, by name."""
+
+    checkouts: tuple[str, ...]
+    mirrors: tuple[str, ...]
+    runs: tuple[str, ...]  # logs and bundles past their retention
+
+
+def sweep_checkouts(places: Places, alive: frozenset[str], sandboxes: Sandboxes) -> tuple[str, ...]:
+    """Remove trees and processes of runs that are not alive: what a crash left."""
+    root = places.state / "runs"
+    left = sorted(path.name for path in root.iterdir() if path.name not in alive) if root.is_dir() else []
+    for name in left:
+        sandboxes.reclaim(name)
+        remove_tree(root / name)
+    return tuple(left)
+
+
+def sweep_mirrors(places: Places, boundary: Boundary, clock: Clock) -> tuple[str, ...]:
+    """Remove mirrors that were not used for long, then the longest unused ones until the rest fits."""
+    cache = boundary.checkout.cache
+    root = places.state / "mirrors"
+    mirrors = sorted(root.glob("*.git"), key=lambda path: path.stat().st_mtime) if root.is_dir() else []
+    sizes = {path: sum(item.lstat().st_size for item in path.rglob("*")) for path in mirrors}
+    removed = []
+    for path in mirrors:
+        stale = clock.now() - path.stat().st_mtime > cache.keep
+        if stale or sum(sizes.values()) > cache.size:
+            remove_tree(path)
+            del sizes[path]
+            removed.append(path.name)
+    return tuple(removed)
+
+
+def sweep_logs(places: Places, boundary: Boundary, log: AuditLog, clock: Clock) -> tuple[str, ...]:
+    """Forget runs that ended longer ago than logs are kept, with their bundles."""
+    removed = []
+    for run in log.runs():
+        records = log.records(run)
+        view = fold(run, (from_json(record.event) for record in records))
+        old = clock.now() - records[-1].time > boundary.logs.retention
+        if old and view.state is RunState.ENDED:
+            places.bundle(run).unlink(missing_ok=True)
+            log.forget(run)
+            removed.append(run)
+    return tuple(removed)
+
+
+def prepare(state: Path) -> Places:
+    """Make the state directory and its places, readable by the worker's user alone."""
+    for path in (state, *(state / name for name in ("runs", "mirrors", "cancel", "bundles", "keys"))):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Places(state)

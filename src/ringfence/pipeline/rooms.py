@@ -1,0 +1,271 @@
+"""Rooms: trees made, used and taken in inside sandboxes, for the stages that run untrusted commands.
+
+Everything that reads or writes an untrusted tree happens here, in a sandbox: the checkout, the commands,
+and the collection of what an agent left. The agent's own git directory is never read by anyone but the
+agent; its tree is read with a git directory and an index of ours. The host only sees objects, after fsck.
+"""
+
+import os
+import shutil
+import socket
+import stat
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ringfence.domain.boundary import Boundary, RepositoryCommands
+from ringfence.domain.errors import RunStopped
+from ringfence.domain.events import CommandRan, SandboxDestroyed, SandboxStarted
+from ringfence.ports.artifacts import Artifacts
+from ringfence.ports.audit_log import AuditLog
+from ringfence.ports.intake import Intake
+from ringfence.ports.sandbox import HeldSandbox, Mount, Outcome, Sandboxes, SandboxSpec, Workspace
+
+#: What the worker's own git needs inside a sandbox.
+_SYSTEM = Mount(Path("/usr"), "/usr")
+_SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+_GIT_TIMEOUT = 900.0
+_INDEX_LIMIT = 512 << 20
+
+_CHECKOUT = """set -e
+git init -q -b work .
+mkdir -p .git/objects/info
+echo /mirror/objects > .git/objects/info/alternates
+if [ -s /ringfence/patch.pack ]; then git index-pack --stdin --fix-thin < /ringfence/patch.pack > /dev/null; fi
+git -c core.hooksPath=/dev/null -c checkout.workers=2 checkout -q -f -B work "$1"
+"""
+
+_COLLECT = """set -e
+exec 3>&1 1>&2
+git init -q -b agent
+echo /mirror/objects > "$GIT_DIR/objects/info/alternates"
+if [ -s /ringfence/patch.pack ]; then git index-pack --stdin --fix-thin < /ringfence/patch.pack > /dev/null; fi
+cp /ringfence/index "$GIT_INDEX_FILE"
+git -c core.hooksPath=/dev/null add -A -- .
+tree=$(git write-tree)
+commit=$(git commit-tree "$tree" -p "$1" -m agent)
+git update-ref refs/heads/agent "$commit"
+unset GIT_WORK_TREE GIT_INDEX_FILE
+exec 1>&3 3>&-
+exec git upload-pack --strict --timeout=300 "$GIT_DIR"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Which commit a room is made of: objects of a mirror, and perhaps a pack with what is not in it yet."""
+
+    mirror: Path
+    commit: str
+    pack: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A tree on disk that untrusted commands may change, and the index that git had of it before they did."""
+
+    path: Path
+    source: Source
+    index: bytes = field(repr=False)
+
+
+class Rooms:
+    """Makes rooms for one run and runs commands in them; every command is on the log."""
+
+    def __init__(
+        self,
+        run: str,
+        boundary: Boundary,
+        repository: str,
+        *,
+        place: Path,
+        sandboxes: Sandboxes,
+        log: AuditLog,
+        artifacts: Artifacts,
+        stop: Callable[[], str | None],
+    ) -> None:
+        self._run = run
+        self._boundary = boundary
+        self._commands = boundary.commands.repositories[repository]
+        self._place = place
+        self._sandboxes = sandboxes
+        self._log = log
+        self._artifacts = artifacts
+        self._stop = stop
+
+    @property
+    def commands(self) -> RepositoryCommands:
+        """What the boundary declares for this repository."""
+        return self._commands
+
+    def make(self, name: str, source: Source) -> Room:
+        """A fresh tree of a commit, checked out inside a sandbox; an older one of that name is removed."""
+        path = self._place / name
+        remove_tree(path)
+        path.mkdir(parents=True, mode=0o755)
+        self._sandboxes.own(self._run, path)
+        spec = self._git_spec("checkout", ("sh", "-c", _CHECKOUT, "sh", source.commit), source, path)
+        outcome, _digest = self.run(spec)
+        if outcome.exit_code != 0:
+            raise RunStopped("checkout_failed", f"commit {source.commit} could not be checked out", where=_end(outcome))
+        return Room(path, source, _read_index(path / ".git" / "index"))
+
+    def remove(self, room: Room) -> None:
+        """Take a tree away."""
+        remove_tree(room.path)
+
+    def spec(self, role: str, argv: tuple[str, ...], room: Room, timeout: float) -> SandboxSpec:
+        """How to run a declared command or an agent in a room: the boundary's toolchains and limits, nothing else."""
+        chains = self._boundary.commands.toolchains
+        return SandboxSpec(
+            run=self._run,
+            role=role,
+            argv=argv,
+            limits=self._boundary.limits.sandbox,
+            timeout=timeout,
+            workspace=Workspace(room.path),
+            mounts=(
+                Mount(room.source.mirror / "objects", "/mirror/objects"),
+                *(Mount(Path(chains[name].source), chains[name].target) for name in self._commands.toolchains),
+            ),
+            environment={
+                "PATH": ":".join(self._commands.path),
+                "HOME": "/home/agent",
+                "LANG": "C.UTF-8",
+                "TMPDIR": "/tmp",  # noqa: S108 - the sandbox's own tmpfs
+                **self._commands.environment,
+            },
+        )
+
+    def prepare(self, room: Room) -> None:
+        """Run the declared set-up commands in a room. Errors: `RunStopped` when one fails."""
+        for argv in self._commands.setup:
+            outcome, digest = self.run(self.spec("setup", argv, room, float(self._boundary.limits.run.time)))
+            if outcome.exit_code != 0:
+                raise RunStopped(
+                    "setup_failed", f"set-up command {' '.join(argv)!r} failed", where=f"{_end(outcome)} ({digest})"
+                )
+
+    def run(
+        self, spec: SandboxSpec, *, held: Callable[[HeldSandbox], Callable[[], str | None]] | None = None
+    ) -> tuple[Outcome, str]:
+        """Run a command in a sandbox; its outcome and the digest of its redacted output.
+
+        `held` is called while the command waits (to open doors) and gives a further reason to stop.
+        """
+        with self._sandboxes.hold(spec) as sandbox:
+            self._started(spec, sandbox)
+            further = held(sandbox) if held else lambda: None
+            outcome = sandbox.run(stop=lambda: self._stop() or further())
+        return outcome, self._ended(spec, outcome)
+
+    def collect(self, room: Room, objects: Intake, intake: Path, *, parent: str, ref: str) -> None:
+        """Take the tree of a room into the intake as `ref`, through upload-pack run inside a sandbox."""
+        spec = self._git_spec("collect", ("sh", "-c", _COLLECT, "sh", parent), room.source, room.path)
+        spec = replace(
+            spec,
+            workspace=Workspace(room.path, writable=False),
+            environment={
+                **spec.environment,
+                "GIT_DIR": "/tmp/collect",  # noqa: S108 - the sandbox's own tmpfs
+                "GIT_WORK_TREE": "/workspace",
+                "GIT_INDEX_FILE": "/tmp/index",  # noqa: S108
+                **{f"GIT_{who}_{what}": "agent" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+            },
+            files={**spec.files, "/ringfence/index": room.index},
+        )
+        ours, theirs = socket.socketpair()
+        with ours, theirs, self._sandboxes.hold(spec, stdin=theirs.fileno(), stdout=theirs.fileno()) as sandbox:
+            theirs.close()
+            self._started(spec, sandbox)
+            with ThreadPoolExecutor(1) as fetching:
+                fetched = fetching.submit(objects.fetch_from_sandbox, intake, ours.fileno(), ours.fileno(), ref)
+                outcome = sandbox.run(stop=self._stop)
+                fault = fetched.exception()
+            self._ended(spec, outcome)
+        if outcome.exit_code != 0 or fault is not None:
+            said = str(fault) if fault else ""
+            raise RunStopped("collect_failed", "what the agent left could not be taken in", where=said or _end(outcome))
+
+    def _git_spec(self, role: str, argv: tuple[str, ...], source: Source, path: Path) -> SandboxSpec:
+        files: Mapping[str, bytes] = {"/ringfence/patch.pack": source.pack} if source.pack else {}
+        return SandboxSpec(
+            run=self._run,
+            role=role,
+            argv=argv,
+            limits=self._boundary.limits.sandbox,
+            timeout=_GIT_TIMEOUT,
+            workspace=Workspace(path),
+            mounts=(_SYSTEM, Mount(source.mirror / "objects", "/mirror/objects")),
+            environment={
+                "PATH": _SYSTEM_PATH,
+                "HOME": "/home/agent",
+                "LC_ALL": "C",
+                "GIT_CONFIG_NOSYSTEM": "1",
+                "GIT_CONFIG_GLOBAL": "/dev/null",
+                "GIT_TERMINAL_PROMPT": "0",
+            },
+            files=files,
+        )
+
+    def _started(self, spec: SandboxSpec, sandbox: HeldSandbox) -> None:
+        doors = tuple(str(port) for port in spec.doors)
+        self._log.append(self._run, SandboxStarted(spec.role, self._sandboxes.level, sandbox.controls, doors))
+
+    def _ended(self, spec: SandboxSpec, outcome: Outcome) -> str:
+        digest = self._artifacts.put(outcome.output)
+        self._log.append(
+            self._run,
+            CommandRan(
+                role=spec.role,
+                argv=tuple(word if len(word) < 200 else word[:200] + "…" for word in spec.argv),
+                exit_code=outcome.exit_code,
+                stopped=outcome.stopped,
+                seconds=round(outcome.seconds, 3),
+                cpu_seconds=round(outcome.cpu_seconds, 3),
+                peak_memory=outcome.peak_memory,
+                output=digest,
+                output_bytes=outcome.output_bytes,
+            ),
+        )
+        self._log.append(self._run, SandboxDestroyed(spec.role, outcome.processes_left))
+        if outcome.stopped == "cancelled" or outcome.stopped == "time":
+            raise RunStopped(outcome.stopped, "the run was ended while a command ran")
+        return digest
+
+
+def remove_tree(path: Path) -> None:
+    """Remove an untrusted tree without following anything in it, whatever its modes."""
+
+    def unlock(function: Callable[[str], object], name: str, _fault: object) -> None:
+        # A directory that its owner made unreadable: the worker may still take it away.
+        parent = Path(name).parent
+        for directory in (parent, Path(name)):
+            if directory.is_dir() and not directory.is_symlink():
+                directory.chmod(stat.S_IRWXU)
+        if Path(name).is_dir() and not Path(name).is_symlink():
+            shutil.rmtree(name, onerror=unlock)
+        elif os.path.lexists(name):
+            function(name)
+
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path, onerror=unlock)
+
+
+def _read_index(path: Path) -> bytes:
+    """Git's index right after the checkout, before anything untrusted ran: it makes the collection fast and true."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as handle:
+        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+            raise RunStopped("checkout_failed", "the index of the checkout is not a regular file")
+        content = handle.read(_INDEX_LIMIT + 1)
+    if len(content) > _INDEX_LIMIT:
+        raise RunStopped("checkout_failed", "the index of the checkout is too large")
+    return content
+
+
+def _end(outcome: Outcome) -> str:
+    return outcome.stopped or f"exit code {outcome.exit_code}"
