@@ -93,6 +93,8 @@ def _members(content: bytes) -> Iterator[tuple[str, bytes]]:
     at = 0
     while content[at : at + _BLOCK] != bytes(_BLOCK):
         header = content[at : at + _BLOCK]
+        if len(header) < _BLOCK:
+            raise EvidenceBroken("the bundle is cut off")
         name, size = _read_header(header)
         body = content[at + _BLOCK : at + _BLOCK + size]
         padded = size + (-size % _BLOCK)
