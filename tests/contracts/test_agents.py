@@ -189,12 +189,34 @@ def test_arguments_that_are_not_usable_are_told_back(bench: Bench) -> None:
 
 
 def test_huge_arguments_are_told_back(bench: Bench) -> None:
-    with scripted(shell("x" * 1_100_000), shell("true " + "x" * 200_000), finish()) as server:
+    with scripted(shell("x" * 1_100_000), shell("true " + "x" * 100_000), finish()) as server:
         report, _, _ = bench.run(server)
     answers = [m["content"] for m in server.requests[-1]["messages"] if m["role"] == "tool"]
     assert report.outcome == "finished"
     assert "longer than" in answers[0]
-    assert "not started" in answers[1]
+    assert answers[1].endswith("[exit code 0]")
+    assert len(json.dumps(server.requests[-1])) < 200_000
+
+
+def test_of_many_calls_in_one_answer_only_the_first_are_run(bench: Bench) -> None:
+    many = calls(*(("shell", json.dumps({"command": f"touch {n}; # {'x' * 9_000}"})) for n in range(40)))
+    with scripted(many, finish()) as server:
+        report, _, _ = bench.run(server)
+    answers = [m["content"] for m in server.requests[-1]["messages"] if m["role"] == "tool"]
+    assert report.outcome == "finished"
+    assert sorted(int(path.name) for path in bench.checkout.iterdir()) == list(range(16))
+    assert len(answers) == 40 and set(answers[16:]) == {"error: not run: too many calls in one answer"}
+
+
+def test_a_long_conversation_drops_its_oldest_outputs_and_never_the_brief(bench: Bench) -> None:
+    with scripted(*[shell("seq 1 5000; # " + "x" * 20_000)] * 40, finish()) as server:
+        report, _, _ = bench.run(server, turns=50, seconds=40)
+    assert report.outcome == "finished"
+    last = server.requests[-1]["messages"]
+    assert len(json.dumps(last)) < 900_000
+    assert last[1] == {"role": "user", "content": "the brief"}
+    assert last[3]["content"] == "[dropped to save room]"
+    assert last[-1]["content"].endswith("5000\n\n[exit code 0]")
 
 
 def test_an_endless_answer_is_cut_off(bench: Bench) -> None:

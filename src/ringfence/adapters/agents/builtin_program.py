@@ -11,6 +11,7 @@ import argparse
 import codecs
 import contextlib
 import ctypes
+import functools
 import http.client
 import json
 import os
@@ -36,7 +37,7 @@ NUDGE = "That answer called no tool. Call `shell` to go on, or `finish` when the
 HALF = 8_000  # characters of output that the model sees from each end
 OUTPUT_CAP = 16 << 20  # bytes after which a command is ended
 STREAM_CAP = 8 << 20  # bytes after which an answer is no answer
-ARGUMENT_CAP = 1 << 20  # characters of one call's arguments
+ARGUMENT_CAP = 120_000  # characters of one call's arguments; the kernel takes no longer word either
 HISTORY_CAP = 400_000  # characters of the conversation before old output is dropped from it
 CALLS_A_TURN = 16
 COMMAND_SECONDS = 600.0
@@ -87,9 +88,7 @@ def shorten(text: str, half: int = HALF) -> str:
     return text if len(text) <= 2 * half else f"{text[:half]}\n[... the middle is left out ...]\n{text[-half:]}"
 
 
-def short(text: str) -> str:
-    """A text as events carry it."""
-    return shorten(text, 1_000)
+short = functools.partial(shorten, half=1_000)  # a text as events carry it
 
 
 def run_command(command: str, seconds: float) -> tuple[str, str]:
@@ -169,9 +168,9 @@ class Answer:
         """The finished message as the conversation keeps it."""
         message: dict[str, Any] = {"role": "assistant", "content": shorten(self.content)}
         for index, call in sorted(self.calls.items()):
-            function = {"name": call["name"], "arguments": call["arguments"]}
-            calls = message.setdefault("tool_calls", [])
-            calls.append({"id": call["id"] or f"call_{index}", "type": "function", "function": function})
+            function = {"name": call["name"][:64], "arguments": call["arguments"]}
+            entry = {"id": call["id"][:64] or f"call_{index}", "type": "function", "function": function}
+            message.setdefault("tool_calls", []).append(entry)
         return message
 
 
@@ -304,26 +303,27 @@ class Work:
             if silent:
                 self.messages.append({"role": "user", "content": NUDGE})
             for position, call in enumerate(calls):
-                result = self.call(call) if position < CALLS_A_TURN else "not run: too many calls in one answer"
+                result = self.call(call["function"], position)
                 self.messages.append({"role": "tool", "tool_call_id": call["id"], "content": result})
             self.forget()
         raise End("turns", f"all {self.turns} turns are used")
 
-    def call(self, call: dict[str, Any]) -> str:
+    def call(self, call: dict[str, str], position: int) -> str:
         """Carry out one call and say what came out; what is not usable is told back to the model."""
-        name, text = call["function"]["name"], call["function"]["arguments"]
-        arguments, problem = read_arguments(text)
+        arguments, problem = read_arguments(call["arguments"])
+        if position >= CALLS_A_TURN:
+            problem = "not run: too many calls in one answer"
         if problem:
-            # The conversation must stay well-formed for the next server that reads it.
-            call["function"]["arguments"] = "{}"
-        elif name == "finish":
+            # The conversation must stay well-formed, and short, for the next server that reads it.
+            call["arguments"] = "{}"
+        elif call["name"] == "finish":
             raise End("finished", shorten(str(arguments.get("summary", "")), 1_000))
-        elif name != "shell":
-            problem = f"there is no tool {name[:100]!r}; the tools are shell and finish"
+        elif call["name"] != "shell":
+            problem = f"there is no tool {call['name']!r}; the tools are shell and finish"
         elif not isinstance(arguments.get("command"), str):
             problem = "`command` must be a string"
         if problem:
-            emit("tool", name=name[:100], error=problem)
+            emit("tool", name=call["name"], error=problem)
             return f"error: {problem}"
         return self.shell(arguments["command"], arguments.get("timeout"))
 
@@ -338,14 +338,16 @@ class Work:
         return f"{output}\n[{ended}]"
 
     def forget(self) -> None:
-        """Drop the oldest outputs from a conversation that grew too long; the brief always stays."""
+        """Drop the oldest outputs and commands from a conversation that grew too long; the brief always stays."""
         excess = len(json.dumps(self.messages)) - HISTORY_CAP
         for message in self.messages[2:-CALLS_A_TURN]:
-            if excess <= 0:
-                return
-            if message["role"] == "tool" and len(message["content"]) > 200:
-                excess -= len(message["content"])
-                message["content"] = "[old output, dropped to save room]"
+            for place, key, rest in [
+                (message, "content", "[dropped to save room]"),
+                *((call["function"], "arguments", "{}") for call in message.get("tool_calls", [])),
+            ]:
+                if excess > 0 and len(place[key]) > 200:
+                    excess -= len(place[key])
+                    place[key] = rest
 
 
 def read_arguments(text: str) -> tuple[dict[str, Any], str]:
