@@ -46,6 +46,7 @@ REQUEST_SECONDS = 300.0
 RETRIES = 4
 FINAL = (402, 403)  # statuses of a final no
 PASSING = (200, 408, 409, 425, 429)  # statuses worth another try, beside 5xx; 200 is a page that is no event stream
+USAGE = ("prompt_tokens", "completion_tokens")
 PR_SET_DUMPABLE = 4
 
 
@@ -196,8 +197,7 @@ class Model:
         if parts.scheme != "http" or not parts.hostname:
             raise End("crashed", f"the door is no http URL: {door}")
         self.host, self.port = parts.hostname, parts.port or 80
-        self.model = model
-        self.deadline = deadline
+        self.model, self.deadline = model, deadline
 
     def ask(self, messages: list[dict[str, Any]]) -> Answer:
         """One turn, tried again a bounded number of times when the exchange breaks."""
@@ -278,11 +278,9 @@ class Work:
     """The conversation and its tools."""
 
     def __init__(self, model: Model, turns: int, brief: str) -> None:
-        self.model = model
-        self.turns = turns
-        self.turn = 0
-        self.messages: list[dict[str, Any]] = [{"role": "system", "content": SYSTEM}]
-        self.messages.append({"role": "user", "content": brief})
+        self.model, self.turns, self.turn = model, turns, 0
+        opening = (("system", SYSTEM), ("user", brief))
+        self.messages: list[dict[str, Any]] = [{"role": role, "content": text} for role, text in opening]
 
     def loop(self) -> NoReturn:
         """Turns until the work ends, one way or another; it always ends by `End`."""
@@ -363,8 +361,7 @@ def read_arguments(text: str) -> tuple[dict[str, Any], str]:
 
 def usage(value: Any) -> dict[str, int]:
     """The numbers of a usage report, as far as they are numbers."""
-    fields = value if isinstance(value, dict) else {}
-    return {key: fields[key] for key in ("prompt_tokens", "completion_tokens") if isinstance(fields.get(key), int)}
+    return {k: n for k, n in value.items() if k in USAGE and isinstance(n, int)} if isinstance(value, dict) else {}
 
 
 def hide_from_children() -> None:
