@@ -54,7 +54,9 @@ def protects(pattern: str, path: str) -> bool:
     name = _components(path)
     shape = _anchored(pattern)
     above = any(_match(shape, name[:count]) for count in range(1, len(name) + 1))
-    return above or ("/" in pattern.strip("/") and _begins(shape, name))
+    # Only what the pattern spells out: a star in front would make every path one that something lies below.
+    spelled = len(name) < len(shape) and shape[: len(name)] == name and not any("*" in part for part in name)
+    return above or spelled
 
 
 def covers(pattern: str, path: str) -> bool:

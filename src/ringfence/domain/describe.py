@@ -1,0 +1,228 @@
+"""A boundary as a page for people: a section for each question, who signed for it, and the answers.
+
+Values only; cli/boundary_page.py puts them on a terminal, into Markdown and into HTML.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ringfence.domain.boundary import Boundary, Check, Route, SectionName
+from ringfence.domain.dataflow import flows, statement
+from ringfence.domain.measures import duration_text, size_text
+
+READERS = ("engineering", "security", "platform")
+Rows = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One section of the page: a question, and a table that answers it."""
+
+    name: SectionName
+    question: str
+    signed: tuple[str, ...]
+    headings: tuple[str, ...]
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The whole page. The data-flow statement comes first, whoever reads."""
+
+    title: str
+    digest: str
+    statement: tuple[str, ...]
+    flow_headings: tuple[str, ...]
+    flows: Rows
+    parts: tuple[Part, ...]
+
+
+_QUESTIONS: tuple[tuple[SectionName, str, tuple[str, ...]], ...] = (
+    ("repositories", "Which repositories may be read, and which may be changed?", ("engineering", "security")),
+    ("branches", "Which branches may be written, and which paths may not?", ("engineering", "security")),
+    ("commands", "Which commands run, and with which tools?", ("engineering", "platform")),
+    ("network", "What can a sandbox reach?", ("security", "platform")),
+    ("models", "Which models are called, and what happens when one cannot be?", READERS),
+    ("secrets", "Which secrets exist, and what is each for?", ("security", "platform")),
+    ("logs", "What is kept of a run, how long, and who may read it?", ("security", "platform")),
+    ("checkout", "Where are repositories on the worker, and when do they go?", ("platform", "security")),
+    ("tickets", "Whose tickets become runs?", ("engineering", "security")),
+    ("limits", "When does a run end, and how much may it use?", ("engineering", "platform")),
+    ("approval", "Who lets a change in?", ("engineering", "security")),
+)  # fmt: skip
+
+
+def describe(boundary: Boundary, digest: str, *, reader: str | None = None) -> Page:
+    """The page, or the sections of it that one kind of reader asks for."""
+    parts = tuple(
+        Part(name, question, _signed(boundary, name), *_ANSWERS[name](boundary))
+        for name, question, readers in _QUESTIONS
+        if reader is None or reader in readers
+    )
+    travelling = tuple(
+        (
+            flow.what, flow.to, ", ".join(flow.repositories), ", ".join(flow.data_classes),
+            "yes" if flow.leaves else "no", flow.terms,
+        )
+        for flow in flows(boundary)
+    )  # fmt: skip
+    headings = ("what", "to whom", "repositories", "data classes", "leaves", "terms")
+    return Page(f"Boundary: {boundary.name}", digest, statement(boundary), headings, travelling, parts)
+
+
+def _signed(boundary: Boundary, section: SectionName) -> tuple[str, ...]:
+    return tuple(f"{o.name} ({o.role}, {o.signed.isoformat()})" for o in boundary.owners if section in o.sections)
+
+
+def _list(names: tuple[str, ...], empty: str = "none") -> str:
+    return ", ".join(names) or empty
+
+
+_Answer = tuple[tuple[str, ...], Rows]
+_PAIR = ("what", "answer")
+
+
+def _repositories(boundary: Boundary) -> _Answer:
+    rows = tuple(
+        (r.name, r.access, r.stage if r.access == "write" else "context", r.base, r.data_class, _list(r.context))
+        for r in boundary.repositories
+    )
+    return ("repository", "access", "stage", "base", "data class", "context it may look into"), rows
+
+
+def _branches(boundary: Boundary) -> _Answer:
+    branches = boundary.branches
+    return _PAIR, (
+        ("may be written", f"refs/heads/{branches.prefix}<ticket>-<title>, nothing else"),
+        ("never written", _list(branches.protected)),
+        ("paths no patch may touch", _list(branches.protected_paths)),
+        ("the only way out", "a pull request"),
+    )
+
+
+def _commands(boundary: Boundary) -> _Answer:
+    rows: list[tuple[str, ...]] = []
+    for name, commands in boundary.commands.repositories.items():
+        known = boundary.commands.toolchains
+        tools = tuple(f"{tool}: {known[tool].source} at {known[tool].target}" for tool in commands.toolchains)
+        rows.append((name, "tools", _list(tools), ""))
+        variables = tuple(f"{key}={value}" for key, value in commands.environment.items())
+        rows += [(name, "variables", _list(variables), "")] if variables else []
+        rows += [(name, "set-up", " ".join(words), "no network") for words in commands.setup]
+        rows += [(name, f"{check.kind}: {check.name}", " ".join(check.run), _terms(check)) for check in commands.checks]
+        rows.append((name, "tests are in", _list(commands.tests), ""))
+    return ("repository", "what", "command or answer", "terms"), tuple(rows)
+
+
+def _terms(check: Check) -> str:
+    return f"{'required' if check.required else 'reported'}, at most {duration_text(check.timeout)}"
+
+
+def _network(boundary: Boundary) -> _Answer:
+    phases = (("set-up", boundary.network.setup), ("agent", boundary.network.agent))
+    rows = [(phase, _list(tuple(f"{r.host}:{r.port}" for r in rules), "nothing")) for phase, rules in phases]
+    checks = _list(tuple(f"{r.host}:{r.port}" for r in boundary.network.validation), "nothing")
+    return ("while", "may reach"), (*rows, ("validation", checks), ("any phase", "the model gateway: agents only"))
+
+
+def _models(boundary: Boundary) -> _Answer:
+    rows = [row for route in boundary.models.routes for row in _route(route)]
+    models = boundary.models
+    waits = f"{duration_text(models.first_byte_timeout)} for the first byte, {duration_text(models.idle_timeout)} idle"
+    rows += [
+        ("every route", "agents are given", models.default or "none"),
+        ("every route", "when a provider is unavailable", "the run stops; nothing else is tried"),
+        ("every route", "waits at most", waits),
+    ]
+    return ("route", "what", "answer"), tuple(rows)
+
+
+def _route(route: Route) -> Rows:
+    where = "replay of a script" if route.provider == "replay" else "internal" if route.internal else "outside provider"
+    answers = (
+        ("endpoint", f"{route.endpoint} ({where})"),
+        ("models", _list(route.models)),
+        ("credential", route.credential or "none"),
+        ("repositories that may be sent", _list(route.repositories)),
+        ("data classes that may be sent", _list(route.data_classes)),
+        ("prompts are logged", route.prompts_logged),
+        ("outputs are logged", route.outputs_logged),
+        ("retention", route.retention),
+    )
+    return tuple((route.name, *answer) for answer in answers)
+
+
+def _secrets(boundary: Boundary) -> _Answer:
+    rows = tuple((use.name, use.purpose, _list(use.repositories, "its route")) for use in boundary.secrets)
+    return ("secret", "purpose", "for"), rows
+
+
+def _logs(boundary: Boundary) -> _Answer:
+    logs = boundary.logs
+    formats = tuple(pattern.name for pattern in logs.redaction.patterns)
+    return _PAIR, (
+        ("kept for", duration_text(logs.retention)),
+        ("read by", _list(logs.readers)),
+        ("files", "readable by the worker's user alone"),
+        ("prompts and answers", "kept, redacted" if logs.exchanges == "full" else "only their digests are kept"),
+        ("redacted", _list(("known secret values", "built-in formats", *formats))),
+    )
+
+
+def _checkout(boundary: Boundary) -> _Answer:
+    checkout = boundary.checkout
+    keep = f"{duration_text(checkout.cache.keep)} after their last use, {size_text(checkout.cache.size)} in all"
+    return _PAIR, (
+        ("on the worker's disk", checkout.location),
+        ("mirrors are kept", keep),
+        ("working trees", "removed at the end of every run, also after a crash"),
+    )
+
+
+def _tickets(boundary: Boundary) -> _Answer:
+    tickets = boundary.tickets
+    return _PAIR, (
+        ("types", _list(tickets.types)),
+        ("requesters", _list(tickets.requesters)),
+        ("approval by", _list(tickets.approvers, "nobody: no approval is needed")),
+    )
+
+
+def _limits(boundary: Boundary) -> _Answer:
+    run, box, patch = boundary.limits.run, boundary.limits.sandbox, boundary.limits.patch
+    return _PAIR, (
+        ("a run", f"{duration_text(run.time)}, {run.attempts} attempts of {run.turns} turns"),
+        ("models in a run", f"{run.requests} requests, {run.input_tokens} tokens in, {run.output_tokens} out"),
+        ("a brief", f"{boundary.limits.brief_tokens} tokens"),
+        (
+            "a sandbox",
+            f"{size_text(box.memory)} memory, {box.processes} processes, {box.cpus} CPUs, "
+            f"{duration_text(box.cpu_time)} CPU time a process, {size_text(box.disk)} disk, "
+            f"{size_text(box.temporary)} temporary, {size_text(box.output)} output",
+        ),
+        ("cgroup", box.cgroup),
+        ("a patch", f"{patch.files} files, {size_text(patch.file)} each, {size_text(patch.total)} in all"),
+    )
+
+
+def _approval(boundary: Boundary) -> _Answer:
+    approval = boundary.approval
+    return _PAIR, (
+        ("pull requests are opened", "as drafts" if approval.pull_request == "draft" else "ready for review"),
+        ("merged by", f"a human, after {approval.reviewers} approvals; never by Ringfence"),
+    )
+
+
+_ANSWERS: dict[SectionName, Callable[[Boundary], _Answer]] = {
+    "repositories": _repositories,
+    "branches": _branches,
+    "commands": _commands,
+    "network": _network,
+    "models": _models,
+    "secrets": _secrets,
+    "logs": _logs,
+    "checkout": _checkout,
+    "tickets": _tickets,
+    "limits": _limits,
+    "approval": _approval,
+}

@@ -1,0 +1,147 @@
+"""What a boundary makes reachable, a sentence each, and what two of them differ in.
+
+Every changed value turns up: as something that opened or closed where its direction is known, else as a
+plain change. It compares documents, not hosts: a toolchain whose content changed is not seen here.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ringfence.domain.boundary import Boundary, Repository
+from ringfence.domain.dataflow import sent
+from ringfence.domain.measures import duration_text, size_text
+
+_SIZES = ("memory", "file", "disk", "temporary", "output", "total", "size")
+_DURATIONS = ("time", "cpu_time", "timeout", "retention", "keep", "first_byte_timeout", "idle_timeout")
+_LIMITS = (("limits", "run"), ("limits", "sandbox"), ("limits", "patch"))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a new boundary differs from an old one, in words."""
+
+    opened: tuple[str, ...]
+    closed: tuple[str, ...]
+    changed: tuple[str, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Nothing changed at all."""
+        return not (self.opened or self.closed or self.changed)
+
+
+def difference(old: Boundary, new: Boundary) -> Difference:
+    """What became reachable, what no longer is, and every other value that changed."""
+    before, after = set(_reach(old)), set(_reach(new))
+    held, holds = set(_restraints(old)), set(_restraints(new))
+    opened = [*sorted(after - before), *(f"no longer: {text}" for text in sorted(held - holds))]
+    closed = [*sorted(before - after), *(f"from now on: {text}" for text in sorted(holds - held))]
+    for steps in _LIMITS:
+        for text, more in _limits(_at(old, steps), _at(new, steps), steps):
+            (opened if more else closed).append(text)
+    return Difference(tuple(opened), tuple(closed), tuple(_changes(old.model_dump(), new.model_dump())))
+
+
+def _reach(boundary: Boundary) -> Iterator[str]:
+    """What may happen under this boundary."""
+    for repository in boundary.repositories:
+        yield from _reach_of(boundary, repository)
+    for route in boundary.models.routes:
+        where = "a replay" if route.provider == "replay" else "inside" if route.internal else "outside"
+        for name in sent(boundary, route):
+            yield f"content of {name} may be sent to {route.endpoint} ({where})"
+    for use in boundary.secrets:
+        for name in use.repositories or ("its route",):
+            yield f"secret {use.name} may be used for the {use.purpose} of {name}"
+    yield from (f"tickets of {person} are taken" for person in boundary.tickets.requesters)
+    yield from (f"tickets of type {kind} are taken" for kind in boundary.tickets.types)
+    yield from (f"{reader} may read the logs" for reader in boundary.logs.readers)
+
+
+def _reach_of(boundary: Boundary, repository: Repository) -> Iterator[str]:
+    yield f"{repository.name} may be read"
+    yield from (f"agents that work on {repository.name} may look into {name}" for name in repository.context)
+    if repository.access == "write":
+        yield f"tickets may be about {repository.name}"
+        if repository.stage != "observe":
+            yield f"branches {boundary.branches.prefix}… of {repository.name} may be written"
+        if repository.stage == "pull_request":
+            yield f"pull requests may be opened in {repository.name}"
+    commands = boundary.commands.repositories.get(repository.name)
+    if commands is None:
+        return
+    for tool in commands.toolchains:
+        toolchain = boundary.commands.toolchains[tool]
+        yield f"sandboxes of {repository.name} see {toolchain.source} at {toolchain.target}"
+    for words in (*commands.setup, *(check.run for check in commands.checks)):
+        yield f"the worker runs for {repository.name}: {' '.join(words)}"
+
+
+def _restraints(boundary: Boundary) -> Iterator[str]:
+    """What may not happen, or only after something else: taking it away opens."""
+    for pattern in boundary.branches.protected:
+        yield f"branch {pattern} is protected"
+    for pattern in boundary.branches.protected_paths:
+        yield f"path {pattern} may not be touched"
+    if boundary.tickets.approvers:
+        yield f"a ticket needs the approval of one of {', '.join(sorted(boundary.tickets.approvers))}"
+    for name, commands in boundary.commands.repositories.items():
+        for check in commands.checks:
+            if check.required:
+                yield f"check {check.name} must pass in {name}"
+    yield from (f"format {secret.name} is redacted" for secret in boundary.logs.redaction.patterns)
+    if boundary.limits.sandbox.cgroup == "required":
+        yield "no sandbox runs without a cgroup"
+    if boundary.approval.pull_request == "draft":
+        yield "pull requests are opened as drafts"
+    yield from (f"a merge needs {count} human approvals" for count in range(1, boundary.approval.reviewers + 1))
+
+
+def _at(boundary: Boundary, steps: tuple[str, ...]) -> dict[str, Any]:
+    here: Any = boundary
+    for step in steps:
+        here = getattr(here, step)
+    return dict(here)
+
+
+def _limits(old: dict[str, Any], new: dict[str, Any], steps: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
+    for key, before in old.items():
+        after = new[key]
+        if isinstance(before, int | float) and before != after:
+            name = ".".join((*steps, key))
+            yield f"{name}: {_written(before, key)} before, {_written(after, key)} now", after > before
+
+
+def _changes(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    """Every changed value by its place. Lists of named things are compared by name, not by position."""
+    old, new = _named(old), _named(new)
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in (*old, *(key for key in new if key not in old)):
+            inner = f"{name}.{key}" if name else str(key)
+            if key not in new:
+                yield f"{inner}: removed"
+            elif key not in old:
+                yield f"{inner}: added"
+            else:
+                yield from _changes(old[key], new[key], inner)
+    elif old != new:
+        key = name.rpartition(".")[2]
+        yield f"{name}: {_written(old, key)} → {_written(new, key)}"
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, tuple) and value and all(isinstance(item, Mapping) and "name" in item for item in value):
+        named = {str(item["name"]): item for item in value}
+        return named if len(named) == len(value) else value
+    return value
+
+
+def _written(value: Any, key: str) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_written(item, key) for item in value)}]"
+    if isinstance(value, int) and key in _SIZES:
+        return size_text(value)
+    if isinstance(value, int) and key in _DURATIONS:
+        return duration_text(value)
+    return "nothing" if value is None else str(value)
