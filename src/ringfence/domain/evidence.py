@@ -254,7 +254,7 @@ def _commit(bundle: Bundle, facts: Facts, sealed: e.EvidenceSealed, history: Seq
     if raw is None:
         yield Finding("commit", False, "the commit object is missing")
         return
-    if _object_id(raw, len(sealed.commit)) != sealed.commit:
+    if _object_id(raw, len(sealed.commit)) != sealed.commit or sealed.commit_object not in ("", _digest(raw)):
         yield Finding("commit", False, f"the commit object is not {sealed.commit}")
         return
     published = [event.commit for event in history if isinstance(event, e.BranchPushed | e.PullRequestOpened)]

@@ -1,1 +1,194 @@
-"""Pull request text from events: no free text from tools or models goes in unfenced."""
+"""The text of a pull request, from events and values only: asked, changed, checked, left, not checked.
+
+Whatever a ticket, an agent, a tool or a repository wrote is shown in code spans, so that it can start nothing
+at the host (inert.py). It decides nothing, and claims nothing that the log does not say. The caller redacts
+the result once more, whole.
+"""
+
+from dataclasses import dataclass
+
+from ringfence.domain import events as e
+from ringfence.domain.attestation import not_checked, result
+from ringfence.domain.checks import Verdict, verdict
+from ringfence.domain.facts import CheckFacts, Facts, ModelFacts
+from ringfence.domain.inert import code, title_words
+from ringfence.domain.patch import FileChange
+
+_MOST_ROWS = 20
+_LONGEST = 60_000  # GitHub takes 65,536 characters
+_STATUS = {"A": "added", "D": "deleted", "M": "changed", "T": "type changed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Everything that a pull request says. `facts` come from `facts.gather` over the log, the seal included."""
+
+    facts: Facts
+    ticket_title: str
+    changes: tuple[FileChange, ...]
+    tests: tuple[str, ...]  # paths of the change that hold tests
+    base: str  # the branch that it goes to
+    draft: bool
+
+
+def pull_request_title(ticket: str, title: str) -> str:
+    """The ticket's id and title, as words that start nothing."""
+    return f"{title_words(ticket, 64)}: {title_words(title)}"
+
+
+def pull_request_body(summary: Summary) -> str:
+    """Markdown. The first screen says what a reviewer needs; everything cut for length is said to be."""
+    facts = summary.facts
+    parts = (
+        _asked(summary),
+        _changed(summary),
+        _checks(facts),
+        _repaired(facts),
+        _left(facts),
+        _evidence(facts),
+        _section("Not checked", [f"- {gap}" for gap in not_checked(facts)]),
+        _end(summary),
+    )
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    if len(text) <= _LONGEST:
+        return text
+    return text[:_LONGEST].rpartition("\n")[0] + "\n\n(Cut here for length; the evidence bundle has everything.)\n"
+
+
+def _section(title: str, lines: list[str]) -> str:
+    return "\n".join([f"### {title}", "", *lines]) if lines else ""
+
+
+def _asked(summary: Summary) -> str:
+    admitted = summary.facts.admitted
+    ticket = code(admitted.ticket, 80) if admitted else "unknown"
+    requester = f", asked for by {code(admitted.requester, 80)}" if admitted else ""
+    lines = [f"Ticket {ticket}{requester}: {code(summary.ticket_title)}"]
+    replayed = any(one.replayed for one in summary.facts.models)
+    if replayed:
+        lines = ["> **REPLAY: a recorded script answered in this run, no model.**", "", *lines]
+    return _section("Asked", lines)
+
+
+def _changed(summary: Summary) -> str:
+    patch = summary.facts.patch
+    if patch is None:
+        return _section("Changed", ["Nothing."])
+    size = f"{_count(patch.files, 'file')}, +{patch.insertions} −{patch.deletions}"
+    lines = [f"{size}, commit {code(patch.commit)} for branch {code(summary.base)}", ""]
+    lines += [
+        f"- {_STATUS.get(one.status, one.status)} {code(one.path)}" + (" (link)" if one.link is not None else "")
+        for one in summary.changes[:_MOST_ROWS]
+    ]
+    lines += _more(len(summary.changes))
+    lines.append("")
+    if summary.tests:
+        named = ", ".join(code(path) for path in summary.tests[:_MOST_ROWS])
+        lines.append(f"**The agent touched tests:** {named}")
+        lines += _more(len(summary.tests))
+    else:
+        lines.append("The agent touched no tests.")
+    return _section("Changed", lines)
+
+
+def _checks(facts: Facts) -> str:
+    if not facts.checks:
+        return _section("Checked", ["**Nothing was checked.**"])
+    rows = [_row(one) for one in facts.checks]
+    head = ["| check | command | before | after | verdict | exit code | seconds |", "| - | - | - | - | - | - | - |"]
+    tree = facts.patch.tree if facts.patch else ""
+    closing = f"Run in fresh sandboxes on tree {code(tree)}, which is the tree of this commit." if tree else ""
+    return _section("Checked", [*head, *rows, "", closing])
+
+
+def _row(facts: CheckFacts) -> str:
+    one = facts.after or facts.before
+    assert one is not None  # a row is made of at least one result
+    after = result(facts.after)
+    words = str(verdict(result(facts.before), after)) if after else "not run on the change"
+    loud = words in (Verdict.BROKEN, Verdict.NEW_FAIL, Verdict.STILL_FAILING) or after is None or facts.flaky
+    if facts.flaky:
+        words += f"; passed {facts.passes} of {facts.times} times on the same tree"
+    cells = (
+        code(facts.name, 60, in_table=True) + ("" if one.required else " (not required)"),
+        code(" ".join(one.argv), 120, in_table=True),
+        _said(facts.before),
+        _said(facts.after),
+        f"**{words}**" if loud else words,
+        "" if facts.after is None else str(facts.after.exit_code if facts.after.exit_code is not None else "none"),
+        "" if facts.after is None else f"{facts.after.seconds:.1f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _said(ended: e.CheckEnded | None) -> str:
+    if ended is None:
+        return "not run"
+    if ended.passed:
+        return "passed"
+    return f"failed ({code(ended.stopped, 20, in_table=True)})" if ended.stopped else "failed"
+
+
+def _repaired(facts: Facts) -> str:
+    lines = [
+        f"- Attempt {one.attempt} did not pass {', '.join(code(name, 60) for name in one.failing)}; "
+        "the output was handed back to the agent."
+        for one in facts.repairs
+    ]
+    lines += [f"- Attempt {one.attempt} was refused by rule {code(one.rule)}." for one in facts.refused]
+    return _section("Repaired", lines or ["Nothing: the first attempt passed."])
+
+
+def _left(facts: Facts) -> str:
+    """Which walls there were, and what went through or tried to."""
+    levels = ", ".join(code(level, 60) for level in facts.levels) or "**none was recorded**"
+    controls = ", ".join(code(control, 60) for control in facts.controls)
+    lines = [f"- Sandbox level that ran: {levels}" + (f", with {controls} in every sandbox" if controls else "")]
+    lines += [_model(one) for one in facts.models] or ["- Models: none was called."]
+    if not facts.egress:
+        lines.append("- Network: none; no attempt to leave was recorded.")
+    for one in facts.egress[:_MOST_ROWS]:
+        lines.append(f"- Network: {code(one.decision, 20)} {code(one.destination)} by rule {code(one.rule, 80)}")
+    lines += _more(len(facts.egress))
+    resumed = sum(one.resumed for one in facts.started)
+    if resumed:
+        lines.append(f"- The run was cut off and taken up again {_count(resumed, 'time')}.")
+    return _section("Left the sandbox", lines)
+
+
+def _model(one: ModelFacts) -> str:
+    about = "about " if one.estimated else ""
+    text = (
+        f"- Model {code(one.model, 80)} by route {code(one.route, 60)} ({code(one.provider, 40)}): "
+        f"{_count(one.requests, 'request')}, {about}{one.input_tokens} tokens out, {about}{one.output_tokens} in"
+    )
+    if one.denied:
+        text += f", {one.denied} denied"
+    return text + (" — **REPLAY: a recorded script, no model**" if one.replayed else "")
+
+
+def _evidence(facts: Facts) -> str:
+    boundary = code(facts.admitted.boundary) if facts.admitted else "unknown"
+    lines = [f"- Run {code(facts.run, 120)} under boundary {boundary}"]
+    if facts.sealed is None:
+        return _section("Evidence", [*lines, "- **No evidence was sealed.**"])
+    name = code(f"ringfence verify {facts.run}.bundle.tar --key evidence.pub", 200)
+    lines += [
+        f"- Statement {code(facts.sealed.digest)} over {facts.sealed.records} records, signed by "
+        f"{code(facts.sealed.signer)}",
+        f"- Verify offline, with the operator's bundle and public key: {name}",
+    ]
+    return _section("Evidence", lines)
+
+
+def _end(summary: Summary) -> str:
+    draft = "This is a draft: a person looks at it and marks it ready. " if summary.draft else ""
+    return f"---\n\n{draft}Merging is for people: never merged by Ringfence."
+
+
+def _more(count: int) -> list[str]:
+    return [f"- and {count - _MOST_ROWS} more"] if count > _MOST_ROWS else []
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
