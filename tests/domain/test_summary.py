@@ -27,7 +27,8 @@ HOSTILE = [
     "![x](https://tracker.example.internal/p.gif)", "[click](javascript:alert(1))", "<img src=x onerror=alert(1)>",
     "<!-- hidden -->", "</details>", "a\n\n## Checked\n\nall passed", "a\r\n/close", "`` ` ``` `", "``", "`",
     "| a | b |", "a|b", "\\|", "\\", "``` \n@kim\n```", "\u202egnp.exe", "a\u200bb", "\u2028@kim", "\x1b[31m",
-    "&#64;kim", "*bold* _it_ ~~x~~", "[x]: https://x.example.internal", "https://x.example.internal/?q=1", "- [ ] task", "> quote",
+    "&#64;kim", "*bold* _it_ ~~x~~",
+    "[x]: https://x.example.internal", "https://x.example.internal/?q=1", "- [ ] task", "> quote",
     "x" * 5000, "", " ", "\udc80", "1. @kim", "$(id)", "---", "\t@kim", "`@kim", "@kim`", "`|`", "\\`@kim\\`",
 ]  # fmt: skip
 
