@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringfence.domain.brief import Brief, Part, Trust, compose, estimate
+from ringfence.domain.brief import Brief, Briefed, Part, Trust, compose, estimate
 from ringfence.domain.errors import RunStopped
 
 TASK = Part("task", "Task", "Mend it.", "the boundary", Trust.OPERATOR, 0)
@@ -142,3 +142,9 @@ def test_many_missing_parts_are_counted_within_the_budget() -> None:
     assert len(brief.left_out) >= 99
     assert re.search(r"- and \d+ more\n$", brief.text)
     assert brief.tokens <= 1_000
+
+
+def test_a_brief_says_itself_in_one_line() -> None:
+    brief = compose([TASK, ticket("t"), file("m" * 9_000)], 800, 1)
+    assert brief.line == f"3 parts, about {brief.tokens} tokens, 1 cut or left out"
+    assert Briefed("sha256:00", 12, 2, ()).line == "2 parts, about 12 tokens"
