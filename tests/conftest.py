@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hosting import Hosted, Server, hosted, running_server
+from worksite import Worksite, worksite
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +26,10 @@ def code_host(code_host_server: Server, tmp_path: Path) -> Hosted:
 def work(code_host: Hosted, tmp_path: Path) -> Path:
     """A clone of it."""
     return code_host.clone(tmp_path / "work")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Worksite]:
+    """A worker's whole surroundings."""
+    with worksite(tmp_path / "site") as made:
+        yield made

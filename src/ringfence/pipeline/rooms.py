@@ -42,6 +42,7 @@ git init -q -b agent
 echo /mirror/objects > "$GIT_DIR/objects/info/alternates"
 if [ -s /ringfence/patch.pack ]; then git index-pack --stdin --fix-thin < /ringfence/patch.pack > /dev/null; fi
 cp /ringfence/index "$GIT_INDEX_FILE"
+touch -d "@$2" "$GIT_INDEX_FILE"
 git -c core.hooksPath=/dev/null add -A -- .
 tree=$(git write-tree)
 commit=$(git commit-tree "$tree" -p "$1" -m agent)
@@ -68,6 +69,9 @@ class Room:
     path: Path
     source: Source
     index: bytes = field(repr=False)
+    #: When git wrote the index, in whole seconds: git compares contents of files that were written no earlier, because
+    #: a change in the same second cannot be told by its time. A copy with a newer time would hide such a change.
+    index_time: int = 0
 
 
 class Rooms:
@@ -109,7 +113,8 @@ class Rooms:
         outcome, _digest = self.run(spec)
         if outcome.exit_code != 0:
             raise RunStopped("checkout_failed", f"commit {source.commit} could not be checked out", where=_end(outcome))
-        return Room(path, source, _read_index(path / ".git" / "index"))
+        index, written = _read_index(path / ".git" / "index")
+        return Room(path, source, index, written)
 
     def remove(self, room: Room) -> None:
         """Take a tree away."""
@@ -162,7 +167,9 @@ class Rooms:
 
     def collect(self, room: Room, objects: Intake, intake: Path, *, parent: str, ref: str) -> None:
         """Take the tree of a room into the intake as `ref`, through upload-pack run inside a sandbox."""
-        spec = self._git_spec("collect", ("sh", "-c", _COLLECT, "sh", parent), room.source, room.path)
+        spec = self._git_spec(
+            "collect", ("sh", "-c", _COLLECT, "sh", parent, str(room.index_time)), room.source, room.path
+        )
         spec = replace(
             spec,
             workspace=Workspace(room.path, writable=False),
@@ -255,16 +262,17 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(path, onerror=unlock)
 
 
-def _read_index(path: Path) -> bytes:
-    """Git's index right after the checkout, before anything untrusted ran: it makes the collection fast and true."""
+def _read_index(path: Path) -> tuple[bytes, int]:
+    """Git's index right after the checkout, before anything untrusted ran, and when it was written."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as handle:
-        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+        found = os.fstat(handle.fileno())
+        if not stat.S_ISREG(found.st_mode):
             raise RunStopped("checkout_failed", "the index of the checkout is not a regular file")
         content = handle.read(_INDEX_LIMIT + 1)
     if len(content) > _INDEX_LIMIT:
         raise RunStopped("checkout_failed", "the index of the checkout is too large")
-    return content
+    return content, int(found.st_mtime)
 
 
 def _end(outcome: Outcome) -> str:
