@@ -1,6 +1,6 @@
-"""A worker's whole surroundings in one directory, all real: code host, repository, tickets, boundary, replay, settings.
+"""A worker's whole surroundings in one directory, all real: code host, repository, tickets, boundary, replay.
 
-The repository is small and its checks are quick, so that a whole run takes about a second. What the agent does is a list
+The repository is small and its checks are quick. What the agent does is a list
 of shell commands an attempt, played by the `replay` provider.
 """
 
@@ -215,7 +215,8 @@ def _boundary(root: Path) -> dict[str, Any]:
             {"name": REPOSITORY, "access": "write", "stage": "pull_request", "data_class": "internal"},
         ],
         "branches": {
-            "prefix": "ringfence/", "protected": ["main"], "protected_paths": list(PROTECTED), "handoff": "pull_request",
+            "prefix": "ringfence/", "protected": ["main"], "protected_paths": list(PROTECTED),
+            "handoff": "pull_request",
         },
         "commands": {
             "toolchains": {"system": {"source": "/usr", "target": "/usr"}},

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from ringfence.domain import summary
 from ringfence.domain.boundary import Repository
 from ringfence.domain.brief import Brief, Briefed
 from ringfence.domain.checks import Report
 from ringfence.domain.commit import message
 from ringfence.domain.errors import InputError, RingfenceError
 from ringfence.domain.events import BriefAssembled, Event, RepairRequested, RunEnded, from_json
+from ringfence.domain.facts import gather
+from ringfence.domain.globs import protects
 from ringfence.domain.patch import Patch
 from ringfence.domain.run import RunState, RunView, fold
 from ringfence.pipeline.ports import Ports
@@ -147,7 +150,7 @@ class Desk:
         """Publish gets a write grant, now that validation has passed."""
         ports = self._ports
         draft = ports.boundary.approval.pull_request == "draft"
-        title, body = f"{case.ticket.id}: {case.ticket.title}", "pending"
+        title, body = self._text(case, taken, patch)
         proposal = Proposal(taken.branch, self._repository(taken.repository).base, title, body, draft)
         what = publish.Publication(taken.repository, patch.commit, case.stage, proposal, report)
         return publish.publish(self._run, what, ports)
@@ -174,6 +177,22 @@ class Desk:
     def ended(self) -> bool:
         """Whether the run's log has its last record."""
         return self._view().state is RunState.ENDED
+
+    def _text(self, case: admission.Case, taken: checkout.Checkout, patch: Patch) -> tuple[str, str]:
+        """Title and body of the pull request, from the log and from objects."""
+        ports = self._ports
+        changes = ports.objects.changes(ports.places.intake(self._run), taken.start, patch.commit)
+        patterns = ports.boundary.commands.repositories[taken.repository].tests
+        said = summary.Summary(
+            facts=gather(self._run, self._events()),
+            ticket_title=case.ticket.title,
+            changes=changes,
+            tests=tuple(c.path for c in changes if any(protects(pattern, c.path) for pattern in patterns)),
+            base=self._repository(taken.repository).base,
+            draft=ports.boundary.approval.pull_request == "draft",
+        )
+        title = summary.pull_request_title(case.ticket.id, case.ticket.title)
+        return ports.redact(title), ports.redact(summary.pull_request_body(said))
 
     def _repository(self, name: str) -> Repository:
         found = self._ports.boundary.repository(name)
