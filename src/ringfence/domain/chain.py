@@ -55,7 +55,7 @@ def first_break(records: Iterable[Record], run: str) -> str | None:
 
 def to_lines(records: Iterable[Record]) -> bytes:
     """The records as JSON lines `{"hash":…,"record":…}`: the hash is over the very bytes that follow `"record":`."""
-    return b"".join(_line(record.hash, canonical(_body(record))) for record in records)
+    return b"".join(_line(record.hash, canonical(_body(record))) + b"\n" for record in records)
 
 
 def read_lines(content: bytes, run: str | None = None) -> tuple[Sequence[Record], str | None]:
@@ -70,10 +70,11 @@ def read_lines(content: bytes, run: str | None = None) -> tuple[Sequence[Record]
     if lines.pop() != b"":
         return (), f"record {len(lines)}: cut off"
     for expected, line in enumerate(lines):
-        digest = hashlib.sha256(line[_BODY_AT:-1]).hexdigest()
-        if line[:_BODY_AT] != _PREFIX % digest.encode() or line[-1:] != b"}":
+        body = line[_BODY_AT:-1]
+        digest = hashlib.sha256(body).hexdigest()
+        if line != _line(digest, body):
             return records, f"record {expected}: content was changed"
-        record = _parsed(line[_BODY_AT:-1], digest)
+        record = _parsed(body, digest)
         if record is None:
             return records, f"record {expected}: not a record"
         run = record.run if run is None else run
@@ -88,14 +89,13 @@ def read_lines(content: bytes, run: str | None = None) -> tuple[Sequence[Record]
     return records, None
 
 
-_PREFIX = b'{"hash":"%b","record":'
-_BODY_AT = len(_PREFIX % (b"0" * 64))
+_BODY_AT = len(b'{"hash":"","record":') + 64
 _FIELDS = frozenset({"run", "sequence", "time", "event", "previous"})
-_KINDS = (("run", str), ("sequence", int), ("time", float), ("event", dict), ("previous", str))
+_DECODE = json.JSONDecoder().decode
 
 
 def _line(digest: str, body: bytes) -> bytes:
-    return _PREFIX % digest.encode() + body + b"}\n"
+    return b'{"hash":"%b","record":%b}' % (digest.encode(), body)
 
 
 def _body(record: Record) -> dict[str, Any]:
@@ -107,11 +107,13 @@ def _body(record: Record) -> dict[str, Any]:
 
 def _parsed(body: bytes, digest: str) -> Record | None:
     try:
-        fields = json.loads(body)
+        fields = _DECODE(body.decode("ascii"))
     except (ValueError, RecursionError):
         return None
     if not isinstance(fields, dict) or fields.keys() != _FIELDS:
         return None
-    if any(type(fields[name]) is not kind for name, kind in _KINDS):
-        return None
-    return Record(**fields, hash=digest)
+    run, sequence, time = fields["run"], fields["sequence"], fields["time"]
+    event, previous = fields["event"], fields["previous"]
+    if type(run) is str and type(sequence) is int and type(time) is float and type(event) is dict:
+        return Record(run, sequence, time, event, previous, digest)
+    return None
