@@ -29,7 +29,9 @@ _HIDDEN_FILES = (
     "vmallocinfo", "swaps", "diskstats", "cmdline", "kmsg", "kpagecount", "kpageflags", "kpagecgroup", "modules",
     "sched_debug", "latency_stats", "slabinfo", "sysrq-trigger",
 )  # fmt: skip
-_HIDDEN_FOLDERS = ("acpi", "scsi", "asound", "irq", "bus", "fs", "driver")
+#: "1" is bubblewrap's own process inside, of the same user: through its mem file a guest could rewrite it and
+#: forge how the command ended.
+_HIDDEN_FOLDERS = ("acpi", "scsi", "asound", "irq", "bus", "fs", "driver", "1")
 _USR_LINKS = (("usr/bin", "/bin"), ("usr/sbin", "/sbin"), ("usr/lib", "/lib"), ("usr/lib64", "/lib64"))
 _USR_EXTRAS = ("/etc/alternatives", "/etc/ssl", "/etc/ld.so.cache")
 #: The kernel's own trees, in which a specification may put nothing.

@@ -8,6 +8,7 @@ import os
 import resource
 import select
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -179,13 +180,22 @@ def _trees(spec: SandboxSpec, how: Start, lend: _Lender) -> tuple[_Trees, Sequen
 
 def _open_mount(source: Path) -> int:
     try:
-        return os.open(source, os.O_PATH | os.O_CLOEXEC)
+        fd = os.open(source, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
         raise ControlMissing(
             f"a tree to mount cannot be opened: {error.strerror}",
             where=str(source),
             mend="correct the path in the boundary, or install what belongs there",
         ) from error
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        os.close(fd)
+        raise ControlMissing(
+            "a tree to mount is neither a directory nor a file",
+            where=str(source),
+            mend="a socket or a device gives a sandbox the powers of what is behind it; leave it out",
+        )
+    return fd
 
 
 def _memory_file(content: bytes) -> int:

@@ -185,6 +185,7 @@ def other_processes(_given: dict[str, Any]) -> Result:
         "ptrace": refused("ptrace", 16, 1, 0, 0),
         "process_vm_readv": refused("process_vm_readv", 1, vector, 1, vector, 1, 0),
         "pidfd_getfd": refused("pidfd_getfd", 0, 0, 0),
+        "/proc/1/mem": (not openable("/proc/1/mem", os.O_RDWR), "opened"),
     }
     return summary(results)
 
