@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "domain"))
-
-from evidence_run import Key, bundle, chain_of, whole_run
-
+from evidence_run import BOUNDARY_TEXT, Key, bundle, chain_of, whole_run
 from ringfence.adapters.signers.local_key import LocalKey
 from ringfence.domain import events as e
+from ringfence.domain.evidence import Sources, bundle_of
 
 PROGRAM = """
 import sys, typer
@@ -124,10 +122,6 @@ def test_on_the_worker_its_own_key_is_taken(place: Path) -> None:
     state = place / "state"
     signer = LocalKey(state / "keys")
     records = chain_of([e.RunStopped("budget", ""), e.RunEnded("stopped", 1.0)])
-    from evidence_run import BOUNDARY_TEXT
-
-    from ringfence.domain.evidence import Sources, bundle_of
-
     sources = Sources(signer.sign, signer.public_key, BOUNDARY_TEXT, None, {}.get)
     (place / "own.tar").write_bytes(bundle_of(records, sources))
     (place / "ringfence.toml").write_text(

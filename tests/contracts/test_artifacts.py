@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringfence.adapters.artifacts.directory import DirectoryArtifacts
@@ -38,6 +38,7 @@ def only_file(root: Path) -> Path:
     return found
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.binary(max_size=2000))
 def test_what_was_put_comes_back_by_its_digest(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     store: Artifacts = DirectoryArtifacts(tmp_path_factory.getbasetemp() / "given", redact=unchanged)

@@ -4,13 +4,13 @@ import base64
 import json
 
 import pytest
-from evidence_run import BASE, BOUNDARY_TEXT, COMMIT, ID, TREE, Key, called, chain_of, check, digest, work
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
+from evidence_run import BASE, BOUNDARY_TEXT, COMMIT, ID, TREE, Key, called, chain_of, check, digest, work
 from ringfence.domain import events as e
 from ringfence.domain.attestation import (
     PREDICATE,
@@ -24,6 +24,9 @@ from ringfence.domain.attestation import (
 )
 from ringfence.domain.errors import EvidenceBroken
 from ringfence.domain.facts import gather
+
+#: On a busy machine a slow example is no finding.
+CALM = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 def independent(key: Key) -> SSlibKey:
@@ -62,6 +65,7 @@ def test_envelope_opens_with_its_key_and_as_its_type_only() -> None:
         open_envelope(sealed, "application/other", key.public)
 
 
+@CALM
 @given(st.data())
 def test_any_changed_byte_of_an_envelope_is_found_or_changes_nothing(data: st.DataObject) -> None:
     key = Key()

@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ringfence.domain.chain import GENESIS, Record, canonical, first_break, link, read_lines, to_lines
+
+#: On a busy machine a slow example is no finding.
+CALM = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
 RUN = "INV-1-r1"
 JSON = st.recursive(
@@ -23,6 +26,7 @@ def chain_of(events: list[dict[str, object]]) -> list[Record]:
     return records
 
 
+@CALM
 @given(EVENTS)
 def test_chain_that_nobody_touched_holds_in_both_forms(events: list[dict[str, object]]) -> None:
     records = chain_of(events)
@@ -31,6 +35,7 @@ def test_chain_that_nobody_touched_holds_in_both_forms(events: list[dict[str, ob
     assert read_lines(to_lines(records), RUN) == (records, None)
 
 
+@CALM
 @given(EVENTS, st.data())
 def test_any_changed_byte_of_the_lines_is_found(events: list[dict[str, object]], data: st.DataObject) -> None:
     content = bytearray(to_lines(chain_of(events)))
@@ -39,6 +44,7 @@ def test_any_changed_byte_of_the_lines_is_found(events: list[dict[str, object]],
     assert read_lines(bytes(content), RUN)[1] is not None
 
 
+@CALM
 @given(EVENTS, st.data())
 def test_any_inserted_or_removed_byte_is_found(events: list[dict[str, object]], data: st.DataObject) -> None:
     content = to_lines(chain_of(events))
@@ -48,6 +54,7 @@ def test_any_inserted_or_removed_byte_is_found(events: list[dict[str, object]], 
     assert read_lines(content[:place] + more + content[place:], RUN)[1] is not None
 
 
+@CALM
 @given(EVENTS, st.data())
 def test_removed_record_is_found_unless_it_is_the_last(events: list[dict[str, object]], data: st.DataObject) -> None:
     records = chain_of([*events, {"kind": "last"}])
@@ -57,6 +64,7 @@ def test_removed_record_is_found_unless_it_is_the_last(events: list[dict[str, ob
     assert read_lines(to_lines(rest), RUN)[1] is not None
 
 
+@CALM
 @given(EVENTS, st.data())
 def test_moved_records_are_found(events: list[dict[str, object]], data: st.DataObject) -> None:
     records = chain_of([*events, {"kind": "last"}])
@@ -66,6 +74,7 @@ def test_moved_records_are_found(events: list[dict[str, object]], data: st.DataO
     assert read_lines(to_lines(records), RUN)[1] is not None
 
 
+@CALM
 @given(EVENTS, JSON, st.data())
 def test_changed_field_of_a_record_is_found(
     events: list[dict[str, object]], value: object, data: st.DataObject

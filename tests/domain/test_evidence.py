@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from evidence_run import (
     BOUNDARY_TEXT,
     COMMIT,
@@ -26,15 +29,15 @@ from evidence_run import (
     whole_run,
     work,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from ringfence.domain import events as e
 from ringfence.domain.attestation import CHECKPOINT_PAYLOAD, STATEMENT_PAYLOAD, checkpoint, open_envelope, statement
 from ringfence.domain.bundle import Bundle, read_bundle, write_bundle
 from ringfence.domain.chain import Record, link, to_lines
 from ringfence.domain.errors import EvidenceBroken
 from ringfence.domain.evidence import Finding, Sources, bundle_of, seal, verify
+
+#: On a busy machine a slow example is no finding.
+CALM = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 KEY = Key()
 RECORDS = whole_run(KEY)
@@ -157,8 +160,8 @@ def test_record_of_an_unknown_kind_is_named() -> None:
     assert said(content, "contents") == "unknown event kind 'odd'"
 
 
+@CALM
 @given(st.data())
-@settings(max_examples=150, deadline=None)
 def test_any_changed_byte_of_a_bundle_breaks_it(data: st.DataObject) -> None:
     content = bytearray(WHOLE)
     place = data.draw(st.integers(0, len(content) - 1))
@@ -166,8 +169,8 @@ def test_any_changed_byte_of_a_bundle_breaks_it(data: st.DataObject) -> None:
     assert broken(bytes(content)) != []
 
 
+@CALM
 @given(st.integers(0, len(WHOLE) - 1))
-@settings(max_examples=60, deadline=None)
 def test_bundle_cut_anywhere_is_broken(size: int) -> None:
     assert broken(WHOLE[:size]) != []
 
@@ -413,12 +416,14 @@ def test_hostile_bundle_is_refused_unread(content: bytes) -> None:
     assert (finding.check, finding.ok) == ("bundle", False)
 
 
+@CALM
 @given(st.binary(max_size=3000))
 def test_any_bytes_are_judged_without_an_error(content: bytes) -> None:
     assert broken(content) != []
     assert broken(WHOLE[:512] + content) != []
 
 
+@CALM
 @given(log=st.binary(max_size=400), other=st.binary(max_size=400))
 def test_any_contents_in_a_well_formed_bundle_are_judged_without_an_error(log: bytes, other: bytes) -> None:
     assert broken(changed(log=log)) != []
