@@ -209,9 +209,10 @@ class Attempt:
         """A stream that will not be complete: a plain error before its first byte, broken off after it."""
         if stop.code == "credential_reflected":
             self._track.received.clear()  # it stands there in pieces that no redaction finds
+        if stop.final:
+            self._door.final(stop.code)
         if not (yield from self._end(stop.status, stop.code, self._track.usage(stream.usage, stream.output_tokens))):
             stop = not_recorded()
-        if stop.final:
             self._door.final(stop.code)
         if begun:
             yield c.Send(error_event(stop))
@@ -245,6 +246,8 @@ class Attempt:
     def _fail(self, fault: Fault) -> Steps[Result]:
         """Settle and record a try without an answer."""
         usage = self._track.usage(None, estimate(len(self._track.received)) if self._track.sent else 0)
+        if fault.final:
+            self._door.final(fault.code)
         recorded = yield from self._end(fault.status, fault.code, usage)
         return fault if recorded else not_recorded()
 

@@ -19,12 +19,11 @@ from ringfence.gateway.call import Call
 from ringfence.gateway.door import Door
 from ringfence.gateway.exchange import Exchange
 from ringfence.gateway.refusal import Headers
-from ringfence.gateway.request import Head
+from ringfence.gateway.request import MAX_HEADERS, Head
 from ringfence.ports.model_provider import ModelProvider, ProviderAnswer
 
 T = TypeVar("T")
 
-_MAX_HEADERS = 32 << 10
 _AGENT_SECONDS = 30.0  # for each read of a request that has begun, and for a write that is not taken
 _IDLE_SECONDS = 300.0  # between two requests
 
@@ -109,7 +108,7 @@ class AgentConnection:
         self._recorder = recorder
         self._socket = socket
         self._upstream = Upstream(provider, socket.left)
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEADERS)
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADERS)
         self._broken = False
 
     def leave(self) -> None:
@@ -138,7 +137,11 @@ class AgentConnection:
                 return False
         async with turn:
             exchange = Exchange(self._door, asyncio.get_running_loop().time)
-            await self._drive(exchange.run(head) if head is not None else exchange.garbled())
+            try:
+                await self._drive(exchange.run(head) if head is not None else exchange.garbled())
+            except Exception:  # noqa: BLE001 - the server loop: whatever broke, it is denied and the door is shut
+                await self._drive(exchange.broken())
+                return False
         states = (self._http.our_state, self._http.their_state)
         return states == (h11.DONE, h11.DONE) and not self._broken and not self._door.exhausted
 
@@ -194,7 +197,8 @@ class AgentConnection:
                     await self._say(h11.EndOfMessage())
                 case c.Abort():
                     self._broken = True  # closed without the last chunk: no client takes that for complete
-        except (ConnectionError, TimeoutError, h11.RemoteProtocolError):
+        except (ConnectionError, TimeoutError, h11.ProtocolError):
+            # A local protocol error: an answer was begun already, so that a second one cannot be.
             self._broken = True
             self._socket.leave()
             return c.AgentLeft()

@@ -13,7 +13,7 @@ from ringfence.gateway import conversation as c
 from ringfence.gateway.attempt import Attempt, Result, Steps
 from ringfence.gateway.door import MAX_REFUSALS, Door
 from ringfence.gateway.ledger import estimate
-from ringfence.gateway.refusal import JSON_HEADERS, Fault, Refusal, malformed, not_recorded, shut
+from ringfence.gateway.refusal import JSON_HEADERS, Fault, Refusal, internal_error, malformed, not_recorded, shut
 from ringfence.gateway.request import CHAT, MAX_REQUEST, Chat, Head, body_too_large, check_body, check_head
 
 #: Pauses before the second and the third attempt when the provider is busy or broken.
@@ -47,6 +47,10 @@ class Exchange:
         """Answer something that is no HTTP request."""
         yield from self._refuse(malformed("this is no HTTP request", code="not_http"), b"")
 
+    def broken(self) -> Steps[None]:
+        """Deny after an error that nobody foresaw; what was promised stays promised."""
+        yield from self._refuse(internal_error(), b"")
+
     def _judge(self, body: bytes) -> Steps[None]:
         chat = check_body(body, self._door.policy.model)
         if isinstance(chat, Refusal):
@@ -67,8 +71,6 @@ class Exchange:
                 break
             if isinstance((yield c.Pause(min(max(pause, fault.retry_after), _LONGEST_PAUSE))), c.AgentLeft):
                 return
-        if fault.final:
-            self._door.final(fault.code)
         yield c.Respond(fault.status, self._door.label(fault.headers()), fault.body())
 
     def _attempt(self, chat: Chat) -> Steps[Result]:
@@ -80,13 +82,15 @@ class Exchange:
     def _refuse(self, refusal: Refusal, body: bytes) -> Steps[None]:
         """Record a refusal and say it; a refusal that cannot be recorded is final."""
         self._door.refusals += 1
-        reply = yield c.Record(self._door.refused(refusal, body))
-        if not (isinstance(reply, c.Acknowledged) and reply.ok):
-            refusal = not_recorded()
+        # Before the record: when the agent is told a final no, the worker knows it already.
         if refusal.final:
             self._door.final(refusal.code)
         elif self._door.refusals >= MAX_REFUSALS:
             self._door.final("too_many_refusals")
+        reply = yield c.Record(self._door.refused(refusal, body))
+        if not (isinstance(reply, c.Acknowledged) and reply.ok):
+            refusal = not_recorded()
+            self._door.final(refusal.code)
         yield c.Respond(refusal.status, refusal.headers(), refusal.body())
 
     def _models(self) -> bytes:

@@ -175,21 +175,27 @@ class GatewayProcess:
         self._ready = threading.Event()
         self._dead = threading.Event()
         self._failure: RingfenceError = _gone()
-        self._child = _Child(user)
         self._recorders = ThreadPoolExecutor(_RECORDERS, thread_name_prefix="gateway-record")
-        self._scripts: tuple[bytes, ...] = ()
-        self._thread = threading.Thread(target=self._live, name="gateway", daemon=True)
+        self._running: _Child | None = None
 
     @property
     def pid(self) -> int | None:
         """The process id, once it was started."""
-        return self._child.pid
+        return self._running.pid if self._running is not None else None
+
+    @property
+    def _child(self) -> _Child:
+        if self._running is None:
+            raise _gone()
+        return self._running
 
     def __enter__(self) -> "GatewayProcess":
         if os.geteuid() == 0 and not self._user:
             mend = "give it a user of its own, with a uid that nothing else has"
             raise ControlMissing("the model gateway would run as root", mend=mend)
-        self._scripts = tuple(_script(route) for route in self._routes)
+        scripts = tuple(_script(route) for route in self._routes)
+        self._running = _Child(self._user)
+        self._thread = threading.Thread(target=self._live, args=(self._running, scripts), name="gateway", daemon=True)
         self._thread.start()
         if not self._ready.wait(_START_SECONDS) or self._dead.is_set():
             self.__exit__()
@@ -234,18 +240,18 @@ class GatewayProcess:
             with self._lock:
                 del self._doors[number]
 
-    def _live(self) -> None:
+    def _live(self, child: _Child, scripts: tuple[bytes, ...]) -> None:
         """The life of the process, in the one thread that it lives and dies with."""
         try:
-            self._child.start()
-            self._child.send({"kind": "routes", "routes": [_frame(r) for r in self._routes]}, self._scripts)
-            for frame in self._child.frames():
+            child.start()
+            child.send({"kind": "routes", "routes": [_frame(route) for route in self._routes]}, scripts)
+            for frame in child.frames():
                 self._heard(frame)
         except OSError as error:
             self._failure = ControlMissing(f"the model gateway cannot be started: {error}")
         finally:
             self._dead.set()
-            self._child.kill()
+            child.kill()
             self._ready.set()
             with self._lock:
                 for door in self._doors.values():
@@ -274,22 +280,31 @@ class GatewayProcess:
     def _take(self, frame: Frame) -> None:
         """Have a call recorded, and tell the process whether it was."""
         number = frame.header.get("id")
+        door: _Door | None = None
 
         def answer(done: "Future[None]") -> None:
-            self._child.send({"kind": "ack", "id": number, "ok": not done.cancelled() and done.exception() is None})
+            ok = not done.cancelled() and done.exception() is None
+            if door is not None and not ok:
+                door.code = door.code or "not_recorded"  # known here before anybody is told
+            self._child.send({"kind": "ack", "id": number, "ok": ok})
 
         future: Future[None]
         try:
             call = from_frame(frame.header["call"], *frame.blobs)
-            with self._lock:
-                known = any((d.policy.run, d.policy.door) == (call.run, call.door) for d in self._doors.values())
-            if not known:
-                raise ValueError("a call of a door that is not open")
+            door = self._door_of(call)
             future = self._recorders.submit(self._record, call)
         except (ValueError, TypeError, KeyError, RuntimeError) as error:
             future = Future()
             future.set_exception(error)
         future.add_done_callback(answer)
+
+    def _door_of(self, call: Call) -> _Door:
+        """The open door that a call says it went through; without one, nothing is recorded."""
+        with self._lock:
+            for door in self._doors.values():
+                if (door.policy.run, door.policy.door) == (call.run, call.door):
+                    return door
+        raise ValueError("a call of a door that is not open")
 
 
 def _gone() -> ControlMissing:

@@ -123,6 +123,12 @@ def not_recorded() -> Refusal:
     return refuse(403, "not_recorded", rule="gateway.record", reason=Reason.CONTROL_MISSING, detail=detail)
 
 
+def internal_error() -> Refusal:
+    """An error inside a decision is a deny."""
+    detail = "the gateway failed while it judged this request"
+    return refuse(403, "internal_error", rule="gateway.internal", reason=Reason.INTERNAL_ERROR, detail=detail)
+
+
 def shut(code: str) -> Refusal:
     """A door that has given its final no before."""
     return refuse(403, code, rule="gateway.door", reason=Reason.NOT_APPROVED, detail=f"this door is shut: {code}")

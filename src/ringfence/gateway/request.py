@@ -12,6 +12,7 @@ from typing import Any
 from ringfence.gateway.refusal import Refusal, malformed, not_allowed, too_large, wrong_model
 
 MAX_REQUEST = 8 << 20
+MAX_HEADERS = 32 << 10
 MAX_DEPTH = 64
 MAX_NODES = 200_000
 _MAX_COMMAS = 1_000_000  # a bound on what parsing can cost, counted before it; text holds commas too
@@ -74,6 +75,8 @@ def check_head(head: Head) -> Refusal | None:
     if head.version != b"1.1":
         # In HTTP/1.0 a stream that breaks off looks like one that ended.
         return malformed("HTTP/1.1 is spoken here", status=505, code="not_http_1_1")
+    if sum(len(name) + len(value) for name, value in head.headers) > MAX_HEADERS:
+        return malformed("the headers are too large", status=431, code="headers_too_large")
     if not head.target.startswith(b"/"):
         return malformed("the target must be a path", rule="gateway.target", code="bad_target")
     method = _METHODS.get(head.target)
@@ -81,8 +84,10 @@ def check_head(head: Head) -> Refusal | None:
         return malformed("there is nothing here", status=404, rule="gateway.target", code="not_found")
     if head.method != method:
         return malformed("this method is not taken here", status=405, rule="gateway.target", code="bad_method")
-    if method == b"GET":
-        return None
+    return None if method == b"GET" else _check_body_headers(head)
+
+
+def _check_body_headers(head: Head) -> Refusal | None:
     kinds = [value.split(b";")[0].strip() for value in head.values(b"content-type")]
     if kinds != [b"application/json"]:
         return malformed("the content type must be application/json", status=415, code="bad_content_type")
@@ -195,7 +200,8 @@ def _messages(messages: object) -> list[dict[str, Any]] | Refusal:
         return malformed("`messages` must be a list with at least one message")
     kept = []
     for message in messages:
-        if not isinstance(message, dict) or message.get("role") not in _ROLES:
+        role = message.get("role") if isinstance(message, dict) else None
+        if not isinstance(role, str) or role not in _ROLES:
             return malformed("a message must be an object with a known role")
         problem = _check_content(message.get("content"))
         if problem is not None:
