@@ -145,7 +145,12 @@ class Hosted:
 
 
 def run_git(
-    where: Path, *argv: str, token: str | None = None, config: tuple[str, ...] = (), check: bool = True
+    where: Path,
+    *argv: str,
+    token: str | None = None,
+    config: tuple[str, ...] = (),
+    check: bool = True,
+    trace: bool = False,
 ) -> "subprocess.CompletedProcess[str]":
     """Git with nothing of this machine's configuration; a token goes in by a pipe."""
     settings = ["user.name=Worker", "user.email=worker@example.internal", "init.defaultBranch=main", *config]
@@ -157,6 +162,8 @@ def run_git(
         "GIT_CONFIG_GLOBAL": "/dev/null",
         "GIT_TERMINAL_PROMPT": "0",
     }
+    if trace:
+        environment |= {"GIT_TRACE_CURL": "1"}
     descriptors: tuple[int, ...] = ()
     if token is not None:
         reading, writing = os.pipe()

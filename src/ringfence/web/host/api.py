@@ -8,7 +8,7 @@ import re
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from ringfence.web.host import shapes
 from ringfence.web.host.principals import Principal
@@ -30,6 +30,13 @@ def json_only(request: Request) -> None:
         raise HTTPException(415, "Content-Type must be application/json")
 
 
+def whole(text: str) -> str:
+    """JSON can spell half of a character, which is no text and cannot be kept."""
+    text.encode("utf-8")  # a UnicodeEncodeError is a ValueError: the field is refused
+    return text
+
+
+Text = Annotated[str, AfterValidator(whole)]
 router = APIRouter(dependencies=[Depends(json_only)])
 Visiting = Annotated[Visit, Depends(visit_of)]
 
@@ -57,18 +64,18 @@ class PullFilter(Page):
 class PullBody(BaseModel):
     """A new pull request."""
 
-    title: str
-    head: str
-    base: str
-    body: str | None = None
+    title: Text
+    head: Text
+    base: Text
+    body: Text | None = None
     draft: bool = False
 
 
 class EditBody(BaseModel):
     """Changes of a pull request."""
 
-    title: str | None = None
-    body: str | None = None
+    title: Text | None = None
+    body: Text | None = None
     state: Literal["open", "closed"] | None = None
     draft: bool | None = None
 
@@ -76,21 +83,21 @@ class EditBody(BaseModel):
 class CommentBody(BaseModel):
     """A comment."""
 
-    body: str
+    body: Text
 
 
 class ReviewBody(BaseModel):
     """A review; without `commit_id` it is of the newest commit."""
 
     event: Literal["APPROVE", "REQUEST_CHANGES", "COMMENT"]
-    body: str = ""
-    commit_id: str | None = None
+    body: Text = ""
+    commit_id: Text | None = None
 
 
 class MergeBody(BaseModel):
     """A merge; `sha` is the head that was looked at."""
 
-    sha: str | None = None
+    sha: Text | None = None
     merge_method: Literal["merge"] = "merge"
 
 
@@ -98,9 +105,9 @@ class StatusBody(BaseModel):
     """A status of a commit."""
 
     state: Literal["error", "failure", "pending", "success"]
-    context: str = Field(default="default", min_length=1, max_length=255)
-    description: str | None = Field(default=None, max_length=140)
-    target_url: str | None = Field(default=None, max_length=2048, pattern=r"^https?://")
+    context: Text = Field(default="default", min_length=1, max_length=255)
+    description: Text | None = Field(default=None, max_length=140)
+    target_url: Text | None = Field(default=None, max_length=2048, pattern=r"^https?://")
 
 
 @router.get("/user")
@@ -217,13 +224,13 @@ def create_comment(visit: Visiting, number: int, body: CommentBody) -> Shape:
 def create_status(visit: Visiting, sha: str, body: StatusBody) -> Shape:
     """Report a status of a commit."""
     wanted = Status(0, "", _sha(sha), body.context, body.state, body.description or "", body.target_url, "", 0.0)
-    return shapes.status(visit.site.pulls.report(visit.principal, visit.place, wanted))
+    return shapes.full_status(visit.site.pulls.report(visit.principal, visit.place, wanted))
 
 
 @router.get("/repos/{owner}/{name}/commits/{sha}/statuses")
 def list_statuses(visit: Visiting, sha: str, wanted: Annotated[Page, Query()]) -> list[Shape]:
     """The statuses of a commit, newest first."""
-    return [shapes.status(row) for row in wanted.of(visit.site.records.statuses(visit.place.name, _sha(sha)))]
+    return [shapes.full_status(row) for row in wanted.of(visit.site.records.statuses(visit.place.name, _sha(sha)))]
 
 
 @router.get("/repos/{owner}/{name}/commits/{sha}/status")

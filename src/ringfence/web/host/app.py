@@ -60,7 +60,7 @@ def _on_bad_input(request: Request, error: Exception) -> Response:
         return _answer(request, 400, "Problems parsing JSON", {})
     if not _is_api(request):
         return _answer(request, 422, "the form is not complete", {})
-    return JSONResponse({"message": "Validation Failed", "errors": faults, "status": "422"}, 422)
+    return JSONResponse({"message": "Validation Failed", "errors": faults}, 422)
 
 
 def _on_failure(request: Request, error: Exception) -> Response:
@@ -73,7 +73,7 @@ def _answer(request: Request, status: int, message: str, headers: dict[str, str]
         return error_page(status, message, headers)
     found: dict[str, object] = {"message": message, "status": str(status)}
     if status == 422:
-        found = {**found, "message": "Validation Failed", "errors": [{"code": "custom", "message": message}]}
+        found = {"message": "Validation Failed", "errors": [{"code": "custom", "message": message}]}
     return JSONResponse(found, status, headers=headers)
 
 

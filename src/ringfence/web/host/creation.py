@@ -124,7 +124,7 @@ def server_config(layout: Layout, policy: RepositoryPolicy) -> tuple[str, ...]:
 
 def create_principal(root: Path, wanted: NewPrincipal) -> str:
     """Add a principal and give its token, which is kept nowhere. Errors: `InputError`."""
-    layout = create_host(root)
+    layout = Layout(root.absolute())
     policies = layout.policies()
     for repository, permission in wanted.permissions.items():
         if repository not in policies:

@@ -132,7 +132,7 @@ def review(site: Site, pull: Pull, remark: Remark) -> Shape:
 
 
 def status(found: Status) -> Shape:
-    """A status of a commit."""
+    """A status of a commit, as it stands among others."""
     return {
         "id": found.id,
         "state": found.state,
@@ -141,8 +141,12 @@ def status(found: Status) -> Shape:
         "target_url": found.target_url,
         "created_at": when(found.created),
         "updated_at": when(found.created),
-        "creator": user(found.creator, "worker"),
     }
+
+
+def full_status(found: Status) -> Shape:
+    """A status of a commit, with who reported it."""
+    return {**status(found), "creator": user(found.creator, "worker")}
 
 
 def when(seconds: float) -> str:

@@ -100,8 +100,7 @@ def _backend_environment(visit: Visit, request: Request, rest: str) -> dict[str,
     }
     if headers.get("content-encoding", "") in ("gzip", "x-gzip"):
         found["HTTP_CONTENT_ENCODING"] = "gzip"
-    if headers.get("content-length", "").isdigit():
-        found["CONTENT_LENGTH"] = headers["content-length"]
+    # No CONTENT_LENGTH: with one, the backend turns for ever when its input ends early, as after a killed server.
     if _PROTOCOL.fullmatch(headers.get("git-protocol", "")):
         found["GIT_PROTOCOL"] = headers["git-protocol"]
     return found
@@ -121,17 +120,16 @@ async def _relay(job: Job, request: Request, send: Send) -> None:
     child = await asyncio.create_subprocess_exec(
         "git", "http-backend", stdin=-1, stdout=-1, stderr=-1, env=job.environment, cwd="/", start_new_session=True
     )
-    feeding = asyncio.create_task(_feed(child, request, job.limit))
+    fed = asyncio.Event()
+    feeding = asyncio.create_task(_feed(child, request, job.limit, fed))
     draining = asyncio.create_task(_drain(child))
     try:
         status, headers = await _head(child)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         async for chunk in _body(child):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await feeding
+        await fed.wait()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-    except ClientDisconnect:
-        _log.info("a git client went away")
     finally:
         feeding.cancel()
         await _end(child)
@@ -140,15 +138,28 @@ async def _relay(job: Job, request: Request, send: Send) -> None:
             _log.info("git http-backend: %s", said.decode("utf-8", "backslashreplace").strip())
 
 
-async def _feed(child: asyncio.subprocess.Process, request: Request, limit: int) -> None:
-    """Hand the body on. A backend that has heard enough gets no more, but the client may finish its sentence."""
+async def _feed(child: asyncio.subprocess.Process, request: Request, limit: int, fed: asyncio.Event) -> None:
+    """Hand the body on, then watch: a client that goes away, or says too much, takes the backend with it."""
+    try:
+        whole = await _hand_on(child, request, limit)
+        fed.set()
+        if whole:
+            await request.receive()  # the next thing to come is the client's end
+        _kill(child)
+    except ClientDisconnect:
+        _kill(child)
+    finally:
+        fed.set()
+
+
+async def _hand_on(child: asyncio.subprocess.Process, request: Request, limit: int) -> bool:
+    """False when the body is too long. A backend that has heard enough gets no more, but the client may finish."""
     assert child.stdin is not None
     listening, total = True, 0
     async for chunk in request.stream():
         total += len(chunk)
         if total > limit:
-            _kill(child)
-            return
+            return False
         if listening and chunk:
             try:
                 child.stdin.write(chunk)
@@ -156,6 +167,7 @@ async def _feed(child: asyncio.subprocess.Process, request: Request, limit: int)
             except (BrokenPipeError, ConnectionResetError):
                 listening = False
     child.stdin.close()
+    return True
 
 
 async def _head(child: asyncio.subprocess.Process) -> tuple[int, list[tuple[bytes, bytes]]]:

@@ -103,7 +103,9 @@ def _file(changed: ChangedFile, sections: Sequence[list[bytes]], left: int) -> F
     if len(lines) > limit:
         note = f"not shown: {len(lines) - max(limit, 0)} more lines"
         return FileDiff(changed, tuple(_paired(lines[: max(limit, 0)])), note)
-    return FileDiff(changed, tuple(_paired(lines)), "" if lines else "moved as it is" if changed.before else "no line changed")
+    return FileDiff(
+        changed, tuple(_paired(lines)), "" if lines else "moved as it is" if changed.before else "no line changed"
+    )
 
 
 def _lines(section: list[bytes]) -> Iterator[Line]:

@@ -149,13 +149,11 @@ def _do(review: Review, pull: Pull, action: Action, *, body: str, sha: str) -> N
         pulls.merge(who, place, pull, sha)
     elif action in edits:
         pulls.edit(who, place, pull, edits[action])
-    elif place.permission.review and pull.state == "open":
-        kind = kinds.get(action, COMMENTED)
-        pulls.review(who, place, pull, Remark(0, pull.repository, pull.number, "", "", kind, body, sha, 0.0))
-    elif action == "comment":
+    elif action == "comment" and not (place.permission.review and pull.state == "open"):
         pulls.comment(who, place, pull, body)
     else:
-        raise HTTPException(403, "only reviewers judge, and only open pull requests")
+        kind = kinds.get(action, COMMENTED)
+        pulls.review(who, place, pull, Remark(0, pull.repository, pull.number, "", "", kind, body, sha, 0.0))
 
 
 def _counts(pulls: list[Pull]) -> dict[str, int]:
