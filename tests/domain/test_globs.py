@@ -73,7 +73,9 @@ def test_a_pattern_that_reaches_below_a_prefix_is_seen(pattern, prefix, expected
     assert reaches_below(pattern, prefix) is expected
 
 
-@pytest.mark.parametrize("pattern", ["", "/", "a//b", "../a", "a/./b", "a**b", "!a", "a?", "[ab]", "a\\b", " a", "a\x07"])
+@pytest.mark.parametrize(
+    "pattern", ["", "/", "a//b", "../a", "a/./b", "a**b", "!a", "a?", "[ab]", "a\\b", " a", "a\x07"]
+)
 def test_a_pattern_with_no_meaning_here_is_named(pattern):
     assert fault(pattern)
 
@@ -85,7 +87,9 @@ def test_nothing_but_stars_is_broad(pattern):
 
 
 _PARTS = st.text(st.sampled_from("ab."), min_size=1, max_size=4)
-_SHAPES = st.one_of(st.just("**"), st.text(st.sampled_from("ab.*"), min_size=1, max_size=4).filter(lambda t: "**" not in t))
+_SHAPES = st.one_of(
+    st.just("**"), st.text(st.sampled_from("ab.*"), min_size=1, max_size=4).filter(lambda t: "**" not in t)
+)
 
 
 def _slow(shape, name):

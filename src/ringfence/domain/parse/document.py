@@ -32,9 +32,11 @@ def parse(text: str, *, source: str = "boundary.yaml") -> Boundary | tuple[Probl
         boundary = Boundary.model_validate(tree.value)
     except ValidationError as error:
         findings += explain(error, tree, ())
-    findings += unfit_text(tree, text, redactor)
+    unfit = tuple(unfit_text(tree, text, redactor))
     known: dict[str, Any] = dict(boundary) if boundary is not None else _sound_sections(tree.value)
-    findings += _crosschecked(known)
+    # What was left to fill in needs no second complaint about what it is not yet.
+    left = {finding.steps for finding in unfit if finding.steps}
+    findings = [*unfit, *(finding for finding in (*findings, *_crosschecked(known)) if finding.steps not in left)]
     problems += [_placed(finding, tree, source, redactor) for finding in findings if not tree.is_unread(finding.steps)]
     if problems or boundary is None:
         return _in_order(problems)

@@ -17,6 +17,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ringfence.domain.parse.problem import Place, Problem, Steps, written
 
 MOST_BYTES = 256 << 10
+_LONGEST_LINE = 20_000
 _DEEPEST = 16
 _MOST_EVENTS = 20_000
 _PLAIN = "write plain YAML: mappings, lists, text, numbers, true and false"
@@ -116,6 +117,10 @@ class _Reader:
             self.note((), Place(1, 1), f"longer than {limit} KiB", "a boundary is a page or two; list less in it")
             return True
         for number, line in enumerate(text.split("\n"), 1):
+            if len(line) > _LONGEST_LINE:
+                # The scanner's time grows with the square of some lines.
+                self.note((), Place(number, 1), f"a line longer than {_LONGEST_LINE} characters", "break it")
+                continue
             for column, character in enumerate(line.removesuffix("\r"), 1):
                 if _is_unseen(character):
                     place = Place(number, column)
@@ -133,6 +138,7 @@ class _Reader:
         if kind == "DocumentStartEvent":
             self._document(event, place)
         elif kind == "AliasEvent":
+            self._refuse_odd_key(place)
             self._odd(place, "aliases are not read", "write the value out where it is used")
             self._put(None, place)
         elif kind == "ScalarEvent":
@@ -173,12 +179,15 @@ class _Reader:
         return frame.steps if frame.key is None else (*frame.steps, frame.key)
 
     def _open(self, held: dict[str, Any] | list[Any], place: Place) -> None:
-        if self._frames and isinstance(self._frames[-1].held, dict) and self._frames[-1].key is None:
-            self._stop(place, "a key must be text", _PLAIN)
+        self._refuse_odd_key(place)
         steps = self._next_steps()
         lost = bool(self._frames) and (self._frames[-1].lost or self._frames[-1].drop)
         self._put(held, place)
         self._frames.append(_Frame(steps, held, lost=lost))
+
+    def _refuse_odd_key(self, place: Place) -> None:
+        if self._frames and isinstance(self._frames[-1].held, dict) and self._frames[-1].key is None:
+            self._stop(place, "a key must be text", _PLAIN)
 
     def _put_scalar(self, event: Any, place: Place) -> None:
         frame = self._frames[-1] if self._frames else None

@@ -1,0 +1,298 @@
+"""Parsing: every problem at once, each with its place and remedy, and no text that breaks it."""
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringfence.domain.boundary import Boundary
+from ringfence.domain.parse import Problem, digest, parse
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "boundaries"
+TEAM = (EXAMPLES / "team.yaml").read_text()
+MINIMAL = (EXAMPLES / "minimal.yaml").read_text()
+
+
+def problems_of(text: str) -> tuple[Problem, ...]:
+    found = parse(text)
+    assert not isinstance(found, Boundary)
+    return found
+
+
+def changed(old: str, new: str, text: str = TEAM) -> str:
+    assert text.count(old) >= 1, old
+    return text.replace(old, new, 1)
+
+
+def line_of(text: str, part: str) -> int:
+    return text[: text.index(part)].count("\n") + 1
+
+
+@pytest.mark.parametrize("name", ["minimal.yaml", "team.yaml"])
+def test_the_examples_hold(name):
+    assert isinstance(parse((EXAMPLES / name).read_text(), source=name), Boundary)
+
+
+def test_a_boundary_holds_what_was_written():
+    boundary = parse(TEAM)
+    assert isinstance(boundary, Boundary)
+    assert boundary.checkout.cache.keep == 30 * 86400
+    assert boundary.limits.sandbox.memory == 4 << 30
+    assert boundary.repository("acme/iban-tools").instructions == ("AGENTS.md", "CONTRIBUTING.md")
+    assert boundary.commands.repositories["acme/payments"].checks[2].run == ("python", "-m", "pytest", "-q")
+    assert boundary.owners[0].signed.isoformat() == "2026-03-02"
+
+
+def test_the_digest_is_of_the_exact_bytes():
+    assert digest("a: 1\n") == digest(b"a: 1\n") != digest(b"a: 1\r\n")
+    assert digest(b"").startswith("sha256:e3b0c442")
+
+
+def test_a_problem_reads_as_place_what_and_mend():
+    (problem,) = problems_of(changed("cleanup: always", "cleanup: sometimes"))
+    assert str(problem) == (
+        "boundary.yaml:35:12: `checkout.cleanup` is the text 'sometimes' — "
+        "write `always`: Working trees are removed at the end of every run, also after a crash."
+    )
+
+
+# What is changed in the team's document, into what, and what check says of it. One row a rule.
+TABLE = [
+    # form
+    ("cleanup: always", "cleanup: &x always", "anchors are not read"),
+    ("cleanup: always", "cleanup: !!str always", "tags are not read"),
+    ("  cleanup: always", "  cleanup: always\n  cleanup: always", "`cleanup` stands here twice, first in line"),
+    ("cleanup: always", "cleanup: always\nchekout: {}", "unknown key `chekout`"),
+    ("  prefix: ringfence/", "  prefx: ringfence/", "unknown key `prefx`"),
+    ("  prefix: ringfence/\n", "", "`prefix` is missing in `branches`"),
+    ("keep: 30d", "keep: 30", "is the number 30"),
+    ("keep: 30d", "keep: 3 weeks", "is the text '3 weeks'"),
+    ("name: Payments team, pilot", "name: <name>", "'<name>' was left to fill in"),
+    ("name: Payments team, pilot", 'name: "a\\u202eb"', "cannot be seen"),
+    ("# The team's own.", "# ghp_" + "a1B2" * 9, "looks like a secret (github-token)"),
+    ("TZ: UTC", "TZ: AKIA" + "QWERTYUIOPASDFGH", "looks like a secret (aws-access-key-id)"),
+    ("handoff: pull_request", "handoff: push", "`branches.handoff` is the text 'push'"),
+    ("required: false", "required: no", "`commands.repositories.acme/payments.checks[4].required` is the text 'no'"),
+    # people
+    ("sections: [secrets, logs, models, network]", "sections: [logs, models, network]",
+     "no owner signed for `secrets`"),
+    ("role: compliance", "role: platform", "a route leads to an outside provider"),
+    ("requesters: [mikael,", 'requesters: ["renovate[bot]",', "is an app"),
+    ("requesters: [mikael,", 'requesters: ["*",', "over-broad"),
+    ("requesters: [mikael,", "requesters: [everyone,", "over-broad"),
+    ("requesters: [mikael,", "requesters: [Sofia,", "`sofia` is listed twice"),
+    ("types: [bug,", 'types: ["bug*",', "no plain name"),
+    ("readers: [Payments team,", "readers: [everyone,", "over-broad"),
+    # storage
+    ("location: /srv/ringfence", "location: /", "over-broad"),
+    ("location: /srv/ringfence", "location: /etc/ringfence", "over-broad"),
+    ("location: /srv/ringfence", "location: /srv/../etc", "is not a place"),
+    ("retention: 180d", "retention: 1h", "a retention outside of 1d to 3650d"),
+    ("pattern: 'KD-[0-9]{8}'", "pattern: 'KD-([0-9]{8}'", "pattern `customer-number` cannot be used"),
+    ("pattern: 'KD-[0-9]{8}'", "pattern: '(?s).{4,}'", "over-broad: it matches ordinary text"),
+    ("network: { setup: []", "network: { setup: [{ host: index.example.internal, purpose: registry }]",
+     "not enforced by this version"),
+    # repositories
+    ("- name: acme/iban-tools\n", "- name: acme/*\n", "over-broad: it is a pattern"),
+    ("- name: acme/iban-tools\n", "- name: ACME/payments\n", "`ACME/payments` is listed twice"),
+    ("- name: acme/iban-tools\n", "- name: https://x/acme\n", "is no repository name"),
+    ("context: [acme/payments-api-spec]", "context: [acme/iban-tools]", "context is read-only"),
+    ("context: [acme/payments-api-spec]", "context: [acme/other]", "context repository 'acme/other' is not listed"),
+    ("    access: read\n", "    access: read\n    stage: branch\n", "at stage branch with access `read`"),
+    ("instructions: [AGENTS.md,", "instructions: [../AGENTS.md,", "instructions file"),
+    ("base: main", "base: -main", "is no branch"),
+    # branches
+    ("prefix: ringfence/", 'prefix: ""', "over-broad"),
+    ("prefix: ringfence/", "prefix: /", "over-broad"),
+    ("prefix: ringfence/", "prefix: ringfence", "over-broad: without a slash"),
+    ("prefix: ringfence/", "prefix: refs/heads/x/", "is a ref"),
+    ("prefix: ringfence/", "prefix: a b/", "begins no branch name"),
+    ("prefix: ringfence/", "prefix: main/", "overlap"),
+    ("prefix: ringfence/", "prefix: hotfix/", "protects branches below the worker's own prefix"),
+    ("protected: [main,", "protected: [", "'main', the base branch of acme/payments, is not protected"),
+    ("protected: [main,", 'protected: [main, "**",', "protects branches below the worker's own prefix"),
+    ("protected: [main,", 'protected: [main, "rel?",', "is no glob"),
+    ("    - .github/**\n", "", "add `.github/**`"),
+    ("    - CODEOWNERS\n", "    - /CODEOWNERS\n", "add `CODEOWNERS`"),
+    ("    - deploy/**\n", '    - "**"\n', "every patch would be refused"),
+    ("    - deploy/**\n", '    - "!deploy"\n', "is no glob"),
+    ("tests: [tests/**,", 'tests: ["**",', "every file would be a test"),
+    # commands
+    ("    acme/iban-tools:\n", "    acme/payments-api-spec:\n", "nothing judges the change"),
+    ("    acme/iban-tools:\n", "    acme/payments-api-spec:\n", "no command ever runs for it"),
+    ("toolchains: [python, node]", "toolchains: [python, nodejs]", "toolchain 'nodejs' does not exist"),
+    ("path: [/opt/python/bin, /opt/node/bin]", "path: [/opt/python/bin, /usr/bin]", "lies in none of its toolchains"),
+    ("path: [/opt/python/bin, /opt/node/bin]", "path: []", "PATH is empty"),
+    ("target: /opt/node", "target: /opt/python/node", "overlapping places"),
+    ("target: /opt/node", "target: /workspace/node", "overlaps /workspace"),
+    ("target: /opt/node", "target: /", "overlaps /workspace"),
+    ("source: /opt/toolchains/node-22", "source: /", "over-broad"),
+    ("source: /opt/toolchains/node-22", "source: /home/dana", "a whole home directory"),
+    ("source: /opt/toolchains/node-22", "source: /root", "over-broad"),
+    ("source: /opt/toolchains/node-22", "source: /var/run/docker.sock", "over-broad"),
+    ("source: /opt/toolchains/node-22", "source: /srv/x/docker.sock", "`docker.sock` is where secrets are kept"),
+    ("source: /opt/toolchains/node-22", "source: /home/dana/.ssh/x", "`.ssh` is where secrets are kept"),
+    ("source: /opt/toolchains/node-22", "source: /srv/ringfence/mirrors", "overlaps `checkout.location`"),
+    ("run: [mypy, src]", 'run: ["mypy src"]', "is no command"),
+    ("run: [mypy, src]", "run: []", "`commands.repositories.acme/payments.checks[1].run` is empty"),
+    ("run: [mypy, src], timeout: 5m", "run: [mypy, src], timeout: 3h", "longer than the whole run"),
+    ("{ name: types, kind", "{ name: lint, kind", "`lint` is listed twice"),
+    ("- { name: tests, kind: test, run: [sh, -c,", "- { name: tests, kind: policy, run: [sh, -c,",
+     "nothing tests, lints"),
+    ("README.md\"] }", "README.md\"], required: false }", "no check is required"),
+    ("TZ: UTC", "LD_PRELOAD: /x.so", "steers what loads"),
+    ("TZ: UTC", "GIT_SSH_COMMAND: x", "steers what loads"),
+    ("TZ: UTC", "BASH_ENV: x", "steers what loads"),
+    ("TZ: UTC", "https_proxy: http://x", "sandboxes have no network"),
+    ("TZ: UTC", "PATH: /x", "is set by the worker"),
+    ("TZ: UTC", "HOME: /x", "is set by the worker"),
+    ("TZ: UTC", "DB_PASSWORD: x", "the name of a credential"),
+    # models
+    ("default: house/qwen3-coder", "default: house/qwen9", "is not offered by any route"),
+    ("default: house/qwen3-coder", "default: outside/large-coder-2", "may not be sent acme/payments"),
+    ("  default: house/qwen3-coder\n", "", "agents are given no model"),
+    ("fallback: none", "fallback: [outside]", "a fallback to other routes is not enforced by this version"),
+    ("models: [large-coder-2]", "models: [qwen3-coder]", "is offered by the routes `house` and `outside`"),
+    ("models: [large-coder-2]", 'models: ["*"]', "over-broad"),
+    ("credential: outside-models", "credential: code-read", "is no secret with purpose `model`"),
+    ("repositories: [acme/iban-tools]\n      data_classes: [public]",
+     "repositories: [acme/payments]\n      data_classes: [public]", "is internal, which route `outside` may not see"),
+    ("endpoint: https://provider.example.com/v1", "endpoint: http://provider.example.com/v1", "in the clear"),
+    ("endpoint: https://provider.example.com/v1", "endpoint: https://user:x@provider.example.com/v1", "is no address"),
+    ("endpoint: https://provider.example.com/v1", "endpoint: https://provider.example.com/v1?key=x", "is no address"),
+    ("endpoint: https://provider.example.com/v1", "endpoint: https://169.254.169.254/v1", "link-local"),
+    ("endpoint: https://provider.example.com/v1", "endpoint: https://2130706433/v1", "address in disguise"),
+    # secrets
+    ("- { name: iban-push, purpose: publish", "- { name: code-read, purpose: publish", "one secret that can do both"),
+    ("purpose: publish, repositories: [acme/payments] }",
+     "purpose: publish, repositories: [acme/payments-api-spec] }", "is read-only"),
+    ("  - { name: iban-push, purpose: publish, repositories: [acme/iban-tools] }\n", "",
+     "no secret serves the publish"),
+    ("- { name: iban-push,",
+     "- { name: second, purpose: checkout, repositories: [acme/iban-tools] }\n  - { name: iban-push,",
+     "nothing chooses"),
+    ("- { name: outside-models, purpose: model }", "- { name: outside-models, purpose: registry }",
+     "not enforced by this version"),
+    ("- { name: iban-push, purpose: publish, repositories: [acme/iban-tools] }",
+     "- { name: iban-push, purpose: publish }", "it names no repository"),
+    # limits
+    ("file: 1GiB", "file: 9GiB", "one file may be larger than the disk"),
+    ("attempts: 3", "attempts: 0", "`limits.run.attempts` is the number 0"),
+    ("memory: 4GiB", "memory: 1MiB", "`memory` limits nothing, or everything"),
+    ("cpus: 2", "cpus: .inf", "`limits.sandbox.cpus` is the text '.inf'"),
+    ("files: 60, file: 1MiB, total: 5MiB", "files: 60, file: 6MiB, total: 5MiB", "larger than a patch"),
+    ("reviewers: 1", "reviewers: 0", "`approval.reviewers` is the number 0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "what"), TABLE, ids=range(len(TABLE)))
+def test_what_must_not_stand_there_is_refused(old, new, what):
+    found = problems_of(changed(old, new))
+    said = [problem for problem in found if what in problem.what or what in problem.mend]
+    assert said, [str(problem) for problem in found]
+    assert all(problem.mend for problem in found)
+
+
+def test_problems_stand_where_the_text_is_wrong():
+    text = changed("source: /opt/toolchains/node-22", "source: /etc")
+    (problem,) = problems_of(text)
+    line = text.splitlines()[problem.line - 1]
+    assert line[problem.column - 1 :].startswith("/etc")
+    assert problem.path == "commands.toolchains.node.source"
+
+
+def test_every_problem_is_told_at_once_and_in_order():
+    text = changed("keep: 30d", "keep: 3x", changed("reviewers: 1", "reviewers: one", changed("TZ: UTC", "HOME: /x")))
+    found = problems_of(text)
+    assert [problem.line for problem in found] == [
+        line_of(text, part) for part in ("keep: 3x", "HOME: /x", "reviewers: one")
+    ]
+
+
+def test_one_broken_section_does_not_hide_what_is_wrong_in_others():
+    text = changed("approval: {", "approval: { colour: red,", changed("prefix: ringfence/", "prefix: /"))
+    assert {"`colour`" in problem.what or "over-broad" in problem.what for problem in problems_of(text)} == {True}
+    assert len(problems_of(text)) == 2
+
+
+def test_a_secret_in_the_document_is_not_repeated_in_the_message():
+    token = "ghp_" + "a1B2" * 9
+    found = problems_of(changed("cleanup: always", f"cleanup: {token}"))
+    assert found
+    assert not any(token in str(problem) for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("", "the document is empty"),
+        ("[]", "the document is a list"),
+        ("a: b: c", "not YAML"),
+        ("a: {", "not YAML"),
+        ("a: 1\n---\nb: 2", "a second document begins here"),
+        ("%YAML 1.1\n---\na: 1", "directives are not read"),
+        ("? [a]\n: b", "a key must be text"),
+        ("a: \u200bx", "the character U+200B cannot be seen"),
+        ("\ufeffa: x", "the character U+FEFF cannot be seen"),
+        ("a: \ufffd", "the character U+FFFD cannot be seen"),
+        ("a: [" * 30, "too many or too deeply nested values"),
+        ("a" * 20_001, "a line longer than 20000 characters"),
+        ("a: x\n" * 60_000, "longer than 256 KiB"),
+        ("- x\n" * 60_000, "too many or too deeply nested values"),
+        ('a: "\\U00110000"', "not YAML"),
+    ],
+)
+def test_text_that_is_no_boundary_is_refused(text, what):
+    assert any(what in problem.what for problem in problems_of(text)), problems_of(text)
+
+
+def test_an_alias_bomb_is_refused_before_it_grows():
+    bomb = "a: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(500))
+    before = time.perf_counter()
+    assert any("aliases are not read" in problem.what for problem in problems_of(bomb))
+    assert time.perf_counter() - before < 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 20_000, "- " * 10_000, "? " * 10_000, "!" * 20_000, "a: {b: " * 2_800, "[\n" * 130_000, "!a\n" * 80_000],
+)
+def test_a_hostile_text_is_refused_in_time(text):
+    before = time.perf_counter()
+    assert problems_of(text)
+    assert time.perf_counter() - before < 5
+
+
+_PIECES = st.sampled_from(
+    ["version", "name", "owners", "a", "1", "- ", ": ", "{", "}", "[", "]", "&x ", "*x", "!!int ", "|\n", ">", "'", '"',
+     "\n", "\n  ", "# ", "%YAML", "---", "...", "\t", "\\", "\r", "\x00", "\u2028", "é", "\ud800", "<<: ", "? ", ", "]
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(st.text(max_size=80), st.lists(_PIECES, max_size=25).map("".join)))
+def test_no_text_makes_parsing_fail_and_every_problem_lies_inside_it(text):
+    assert_problems_lie_inside(text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_damaged_boundary_never_makes_parsing_fail(data):
+    place = data.draw(st.integers(0, len(TEAM)))
+    removed = data.draw(st.integers(0, 40))
+    inserted = data.draw(st.one_of(_PIECES, st.text(max_size=6)))
+    assert_problems_lie_inside(TEAM[:place] + inserted + TEAM[place + removed :])
+
+
+def assert_problems_lie_inside(text: str) -> None:
+    found = parse(text)
+    if isinstance(found, Boundary):
+        return
+    assert found
+    lines = text.split("\n")
+    for problem in found:
+        assert 1 <= problem.line <= len(lines)
+        assert 1 <= problem.column <= len(lines[problem.line - 1]) + 1
+        assert "\n" not in str(problem)
