@@ -223,6 +223,15 @@ def test_statement_that_covers_other_records_than_it_names_is_found() -> None:
         assert broken(content) == ["statement"]
 
 
+def test_seal_on_the_log_names_the_statement_and_its_signer() -> None:
+    records = chain_of(work())
+    envelope, sealed = seal(records, KEY.sign, KEY.id)
+    for wrong in (replace(sealed, digest=digest(b"another")), replace(sealed, signer=Key().id)):
+        content = signed_by(KEY, extended(records, [wrong, *publication()]), statement=envelope)
+        assert broken(content) == ["statement"]
+        assert "not the statement that the log says" in said(content, "statement")
+
+
 # What was validated is what was pushed
 
 
