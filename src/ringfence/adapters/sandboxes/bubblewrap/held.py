@@ -204,9 +204,9 @@ class Held:
     def _wait_until_gone(self) -> int:
         deadline = time.monotonic() + _GONE_SECONDS
         while True:
-            left = set(processes.in_namespace(self._started.namespace))
-            if self._group is not None:
-                left.update(self._group.processes())
+            # Nobody leaves a control group; without one the table of all processes is asked.
+            group = self._group
+            left = group.processes() if group else processes.in_namespace(self._started.namespace)
             if not left or time.monotonic() > deadline:
                 return len(left)
             if self._group is not None:
