@@ -1,6 +1,10 @@
 """`ringfence boundary …` and `ringfence init`: what they print, what they write, and how they end."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +76,28 @@ def test_show_answers_the_questions_of_one_reader():
     told = ran("show", TEAM, "--for", "platform")
     assert "Where are repositories on the worker" in told
     assert "Whose tickets become runs?" not in told
+
+
+def test_show_on_a_terminal_cuts_nothing_off():
+    ours, theirs = pty.openpty()
+    code = "from ringfence.cli.boundary import app; app()"
+    words = [sys.executable, "-c", code, "show", str(TEAM), "--for", "security"]
+    environment = {"COLUMNS": "80", "TERM": "xterm", "PATH": "/usr/bin:/bin"}
+    with subprocess.Popen(words, stdout=theirs, stdin=subprocess.DEVNULL, env=environment) as showing:
+        os.close(theirs)
+        told = b""
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:
+                break  # this is how Linux says that the other end is closed
+            if not piece:
+                break
+            told += piece
+    os.close(ours)
+    assert showing.returncode == 0
+    assert b"https://provider.example.com/v1 (outside the organisation)" in told
+    assert told.decode().replace("ringfence/\u2026", "").count("\u2026") == 0
 
 
 def hostile(tmp_path: Path) -> Path:

@@ -112,3 +112,25 @@ def test_a_change_with_no_direction_is_said_too():
         "models.routes.outside.retention: contract 2026-17 restricts it to 30 days, no training → "
         "contract 2027-1 restricts it to 30 days, no training",
     )
+
+
+def test_named_things_are_compared_by_name_also_with_none_before():
+    found = difference(boundary(MINIMAL), boundary(TEAM))
+    assert "models.routes.house: added" in found.changed
+    assert "repositories.acme/shop: removed" in found.changed
+    assert not any("{" in line for line in found.changed)
+
+
+def test_one_person_who_signs_twice_is_compared_all_the_same():
+    twice = TEAM.replace("name: Tom Engel", "name: Ines Costa")
+    assert difference(boundary(TEAM), boundary(twice)).changed
+    assert difference(boundary(twice), boundary(twice)).empty
+
+
+def test_another_order_of_checks_is_a_change():
+    first, second = (line for line in TEAM.splitlines(keepends=True) if "name: lint," in line or "name: types," in line)
+    swapped = TEAM.replace(first + second, second + first)
+    assert swapped != TEAM
+    assert difference(boundary(TEAM), boundary(swapped)).changed == (
+        "commands.repositories.acme/payments.checks: in another order",
+    )

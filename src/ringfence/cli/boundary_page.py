@@ -1,5 +1,6 @@
 """The page of a boundary on a terminal, as Markdown and as one HTML file that loads nothing."""
 
+import sys
 from collections.abc import Sequence
 from html import escape
 
@@ -21,17 +22,32 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bo
 
 
 def print_page(page: Page) -> None:
-    """The page on a terminal, or as plain columns in a pipe."""
-    print(plain(page.title))
-    print(f"digest {page.digest}\n\nWhat leaves")
+    """The page on a terminal, or as plain columns in a pipe. Nothing is cut off: an address is shown whole."""
+    print(f"{plain(page.title)}\ndigest {page.digest}\n\nWhat leaves")
     for sentence in page.statement:
         print(f"  {plain(sentence)}")
-    if page.flows:
-        table(page.flow_headings, page.flows)
+    for number, flow in enumerate(page.flows, 1):
+        _print_table(("", f"flow {number} of {len(page.flows)}"), tuple(zip(page.flow_headings, flow, strict=True)))
     for part in page.parts:
-        print(f"\n{part.name}: {part.question}")
-        print(f"  signed by {plain(', '.join(part.signed))}")
-        table(part.headings, part.rows)
+        print(f"\n{part.name}: {part.question}\n  signed by {plain(', '.join(part.signed))}")
+        _print_table(part.headings, part.rows)
+
+
+def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    if not sys.stdout.isatty():
+        table(headings, rows)
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape as unmarked
+    from rich.table import Table
+
+    drawn = Table(box=box.SIMPLE_HEAD)
+    for heading in headings:
+        drawn.add_column(heading, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(unmarked(plain(cell)) for cell in row))
+    Console().print(drawn)
 
 
 def markdown(page: Page) -> str:

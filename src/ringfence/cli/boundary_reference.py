@@ -21,6 +21,8 @@ One reviewed file that says what a worker may do. This page is made from the mod
   components. A path pattern with a slash in it is anchored at the root, another one matches at any depth; both
   cover what lies below. Case is ignored.
 - `ringfence boundary check FILE` prints every problem as `file:line:column: what — what to write instead`.
+  What a section says wrongly in itself is always shown; what it says of other sections (a name that is listed
+  nowhere, a class that a route may not see) once those sections are right in themselves.
 - What this version cannot enforce is refused as "not enforced by this version": rules under `network`, a
   `models.fallback` other than `none`, and secrets with purpose `registry`.
 

@@ -115,8 +115,10 @@ def _limits(old: dict[str, Any], new: dict[str, Any], steps: tuple[str, ...]) ->
 
 def _changes(old: Any, new: Any, name: str = "") -> Iterator[str]:
     """Every changed value by its place. Lists of named things are compared by name, not by position."""
-    old, new = _named(old), _named(new)
+    old, new = _named(old, new), _named(new, old)
     if isinstance(old, Mapping) and isinstance(new, Mapping):
+        if set(old) == set(new) and list(old) != list(new):
+            yield f"{name}: in another order"
         for key in (*old, *(key for key in new if key not in old)):
             inner = f"{name}.{key}" if name else str(key)
             if key not in new:
@@ -130,11 +132,16 @@ def _changes(old: Any, new: Any, name: str = "") -> Iterator[str]:
         yield f"{name}: {_written(old, key)} → {_written(new, key)}"
 
 
-def _named(value: Any) -> Any:
-    if isinstance(value, tuple) and value and all(isinstance(item, Mapping) and "name" in item for item in value):
-        named = {str(item["name"]): item for item in value}
-        return named if len(named) == len(value) else value
-    return value
+def _named(value: Any, other: Any) -> Any:
+    """A list of named things by name, where both sides are such lists or empty."""
+    both = (value, other)
+    if not all(isinstance(side, tuple) and all(isinstance(item, Mapping) for item in side) for side in both):
+        return value
+    if not any(both) or not all("name" in item for side in both for item in side):
+        return value
+    if any(len({item["name"] for item in side}) < len(side) for side in both):
+        return value
+    return {str(item["name"]): item for item in value}
 
 
 def _written(value: Any, key: str) -> str:
