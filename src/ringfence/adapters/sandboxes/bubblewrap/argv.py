@@ -24,10 +24,11 @@ _NAMESPACES = (
     "--unshare-all", "--unshare-user", "--disable-userns", "--assert-userns-disabled", "--die-with-parent",
     "--new-session", "--cap-drop", "ALL", "--clearenv", "--hostname", "sandbox",
 )  # fmt: skip
+# Files that tell of the host and that any user may read, and the worst of those that only root may: every further
+# mount costs a sixth of a millisecond at each start.
 _HIDDEN_FILES = (
-    "kcore", "kallsyms", "keys", "key-users", "timer_list", "config.gz", "interrupts", "iomem", "ioports",
-    "vmallocinfo", "swaps", "diskstats", "cmdline", "kmsg", "kpagecount", "kpageflags", "kpagecgroup", "modules",
-    "sched_debug", "latency_stats", "slabinfo", "sysrq-trigger",
+    "kcore", "kallsyms", "keys", "key-users", "timer_list", "config.gz", "interrupts", "iomem", "vmallocinfo", "swaps",
+    "diskstats", "cmdline", "kpagecount", "kpageflags", "sched_debug", "latency_stats",
 )  # fmt: skip
 #: "1" is bubblewrap's own process inside, of the same user: through its mem file a guest could rewrite it and
 #: forge how the command ended.

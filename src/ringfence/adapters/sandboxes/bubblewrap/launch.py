@@ -210,8 +210,10 @@ def _memory_file(content: bytes) -> int:
 
 def _rlimits(limits: SandboxLimits, how: Start) -> list[str]:
     """Limits of single processes, set by a program of the same user: a root worker may lack CAP_SYS_RESOURCE."""
-    # Per user, so with room for other sandboxes of the run; the exact number is the cgroup's or the watch's.
-    most = processes.threads_of(how.uid) + 2 * limits.processes + 64
+    # Per user, so with room for other sandboxes of the run, and for everything else that an ordinary user's worker
+    # has running. The exact number is the cgroup's or the watch's.
+    others = processes.threads_of(how.uid) if os.geteuid() != 0 else 0
+    most = others + 4 * limits.processes + 64
     wanted: Mapping[str, tuple[int, int]] = {
         "core": (resource.RLIMIT_CORE, 0),
         "fsize": (resource.RLIMIT_FSIZE, limits.file),
