@@ -6,6 +6,7 @@ of shell commands an attempt, played by the `replay` provider.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -154,13 +155,11 @@ class Worksite:
 
 
 @contextmanager
-def worksite(root: Path, files: Mapping[str, str] | None = None) -> Iterator[Worksite]:
-    """A site with the sample repository, its one ticket and the story of two attempts."""
-    for name in ("tickets", "secrets", "source"):
+def worksite(root: Path, files: Mapping[str, str] | Path | None = None) -> Iterator[Worksite]:
+    """A site with its one ticket and the story of two attempts; the repository is the sample, or what `files` is."""
+    for name in ("tickets", "secrets"):
         (root / name).mkdir(parents=True)
-    for path, text in (files or FILES).items():
-        (root / "source" / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / "source" / path).write_text(text)
+    _write_source(root / "source", files or FILES)
     with running_server(root / "host") as server:
         policy = RepositoryPolicy(prefix="ringfence/")
         create_repository(server.root, REPOSITORY, policy=policy, from_directory=root / "source")
@@ -176,6 +175,17 @@ def worksite(root: Path, files: Mapping[str, str] | None = None) -> Iterator[Wor
         site.ticket()
         site.story(*STORY)
         yield site
+
+
+def _write_source(source: Path, files: Mapping[str, str] | Path) -> None:
+    """The content of the repository: named texts, or a copy of a directory."""
+    if isinstance(files, Path):
+        shutil.copytree(files, source, symlinks=True)
+        return
+    source.mkdir()
+    for path, text in files.items():
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        (source / path).write_text(text)
 
 
 def _settings(root: Path, address: str) -> None:
