@@ -97,7 +97,7 @@ class GitObjects:
         if not words:
             return ()
         options = [option for word in words for option in ("-e", word)]
-        done = _git(repo, "grep", "-I", "-n", "-z", "-F", "--no-color", "--no-textconv", *options, commit)
+        done = _git(repo, "grep", "-I", "-n", "-z", "-F", "--max-count=50", "--no-color", "--no-textconv", *options, commit)
         if done.exit_code > 1:
             raise HostFailed("git grep failed", where=_last_line(done.stderr))
         hits = []

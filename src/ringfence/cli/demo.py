@@ -27,6 +27,7 @@ def demo(
     fails a check, is given the failing output, and mends it. Everything else is real: git, the sandbox, the checks,
     the log, the pull request. Only the sample's tools are fetched, from your package index.
     """
+    from ringfence.cli.interrupt import end_at_once
     from ringfence.cli.progress import follow
     from ringfence.cli.report import show_end
     from ringfence.settings import load
@@ -40,6 +41,7 @@ def demo(
         _say(json, f"ticket       {root / 'tickets' / (TICKET + '.md')}\n")
         with working(settings) as worker:
             run = worker.submit(TICKET)
+            end_at_once(lambda: "the demo was ended; running it again begins anew")
             follow(worker.reading.log, run, json=json)
             worker.engine.wait(run)
             code = show_end(worker.reading, run, json=json)
@@ -195,7 +197,8 @@ def _host(root: Path) -> Iterator[str]:
     from ringfence.domain.errors import HostFailed
 
     serving = subprocess.Popen(
-        [sys.executable, "-m", "ringfence.web.host", str(root)],
+        # The host dies with the demo, however the demo ends.
+        ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "ringfence.web.host", str(root)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -225,6 +228,7 @@ def _verified(root: Path, run: str) -> int:
 def _farewell(root: Path, address: str, url: str, *, json: bool, serve: bool) -> None:
     from urllib.parse import urlsplit
 
+    from ringfence.cli.screen import program
     from ringfence.web.host.creation import create_login_link
 
     if json:
@@ -233,17 +237,21 @@ def _farewell(root: Path, address: str, url: str, *, json: bool, serve: bool) ->
         login = create_login_link(root / "host", "kim")
         print(f"\nLog in as the reviewer Kim, once:  {address}{login}\nThen read the pull request:        {url}")
         return
-    port = urlsplit(address).port
+    me, host = program(), root / "host"
     print(
-        f"\nRead the pull request in a browser:  ringfence demo --directory {root} --serve\n"
-        f"Look further:  ringfence show {TICKET}-r1 --settings {root / 'ringfence.toml'}   (also logs, runs, doctor)\n"
-        f"The code host of this demo has stopped; it was on port {port}."
+        f"\nRead the pull request in a browser ({url}):\n"
+        f"  {me} host serve --root {host} --port {urlsplit(address).port}\n"
+        f"  {me} host login kim --root {host} --url {address}      (a link that logs the reviewer Kim in, once)\n"
+        f"Look further (also logs, runs, doctor):\n"
+        f"  {me} show {TICKET}-r1 --settings {root / 'ringfence.toml'}"
     )
 
 
 def _until_interrupted() -> None:
+    import signal
     import time
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print("The code host stays open until Ctrl-C.", flush=True)
     try:
         while True:

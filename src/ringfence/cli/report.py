@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ringfence.cli.screen import plain, show_json, table
+from ringfence.cli.screen import plain, program, show_json, table
 from ringfence.domain import events as e
 from ringfence.domain.events import Event
 from ringfence.domain.run import RunView
@@ -30,7 +30,8 @@ def show_run(look: Reading, run: str, *, json: bool) -> None:
     for line in left_the_sandbox(history):
         print(plain(line))
     if bundle.exists():
-        print(f"\nevidence       {bundle}\nverify         ringfence verify {bundle}")
+        key = look.places.state / "keys" / "evidence.pub"
+        print(f"\nevidence       {bundle}\nverify         {program()} verify {bundle} --key {key}")
 
 
 def show_end(look: Reading, run: str, *, json: bool) -> int:

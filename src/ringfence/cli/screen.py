@@ -1,9 +1,11 @@
 """What commands print: errors, tables and progress; rich on a terminal, plain in a pipe, JSON for scripts."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ringfence.domain.errors import RingfenceError
@@ -47,6 +49,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(headings, *shown, strict=True)]
     for row in ([*headings], *shown):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def program() -> str:
+    """What to type to run these commands: the bare name when it is on the path, else where it is."""
+    return "ringfence" if shutil.which("ringfence") else str(Path(sys.argv[0]).absolute())
 
 
 def moment(seconds: float) -> str:

@@ -59,6 +59,7 @@ def run(
     process is the worker. A run that was cut off is taken up again where it was. Ctrl-C leaves the run resumable;
     `ringfence cancel RUN` ends it.
     """
+    from ringfence.cli.interrupt import end_at_once
     from ringfence.cli.progress import follow
     from ringfence.cli.report import show_end
     from ringfence.settings import load
@@ -75,6 +76,7 @@ def run(
             raise typer.Exit(show_end(look, name, json=json))
     with working(found) as at_work:
         name = at_work.submit(ticket)
+        end_at_once(lambda: f"{name} is kept: `ringfence run {ticket}` goes on, `ringfence cancel {name}` ends it")
         follow(at_work.reading.log, name, json=json)
         at_work.engine.wait(name)
         code = show_end(at_work.reading, name, json=json)
@@ -92,12 +94,14 @@ def worker(
     A ticket is taken once as it stands; editing it makes it due again. Stop with Ctrl-C or SIGTERM: unfinished runs
     go on when a worker starts again.
     """
+    from ringfence.cli.interrupt import end_at_once
     from ringfence.cli.screen import plain, show_json
     from ringfence.settings import load
     from ringfence.wiring import working
 
     with working(load(settings)) as at_work:
         running: set[str] = set(at_work.resumed)
+        end_at_once(lambda: f"stopped; unfinished runs are kept: {' '.join(sorted(running)) or 'none'}")
         _say(json, "worker.ready", resumed=sorted(running))
         while True:
             for ticket in at_work.due():

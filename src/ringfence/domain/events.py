@@ -66,6 +66,8 @@ class StageEnded:
     attempt: int
     seconds: float
     summary: str
+    #: Digest of the stage's value in the content store: what a stage that is done again gives back at once.
+    result: str = ""
 
 
 @dataclass(frozen=True, slots=True)

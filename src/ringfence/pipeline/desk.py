@@ -4,25 +4,23 @@ What a stage can reach is read here. The context and work stages get no code hos
 signer; nobody but checkout and publish gets a grant.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from ringfence.domain import summary
-from ringfence.domain.boundary import Repository
 from ringfence.domain.brief import Brief, Briefed
 from ringfence.domain.checks import Report
 from ringfence.domain.commit import message
-from ringfence.domain.errors import InputError, RingfenceError
-from ringfence.domain.events import BriefAssembled, Event, RepairRequested, RunEnded, from_json
+from ringfence.domain.errors import RingfenceError
+from ringfence.domain.events import BriefAssembled, RepairRequested, RunEnded
 from ringfence.domain.facts import gather
 from ringfence.domain.globs import protects
 from ringfence.domain.patch import Patch
-from ringfence.domain.run import RunState, RunView, fold
+from ringfence.domain.run import RunState
 from ringfence.pipeline.ports import Ports
-from ringfence.pipeline.rooms import Room, Rooms, Source
+from ringfence.pipeline.rooms import Source
 from ringfence.pipeline.stages import admission, checkout, cleanup, context, evidence, publish, repair, validation, work
 from ringfence.pipeline.steps import Guard
+from ringfence.pipeline.workshop import Workshop
 from ringfence.ports.code_host import Proposal
 
 
@@ -32,7 +30,8 @@ class Desk:
     def __init__(self, run: str, ports: Ports) -> None:
         self._run = run
         self._ports = ports
-        self.guard = Guard(run, ports.log, ports.clock, ports.boundary, ports.boundary_digest, ports.places.cancel(run))
+        self.guard = Guard(run, ports)
+        self._shop = Workshop(run, ports, self.guard.reason)
 
     def take_up(self) -> None:
         """Record that this worker carries the run now."""
@@ -48,7 +47,7 @@ class Desk:
 
     def check_out(self, case: admission.Case) -> checkout.Checkout:
         """Checkout gets read grants."""
-        return checkout.prepare(self._run, self._repository(case.ticket.repository), case.branch, self._ports)
+        return checkout.prepare(self._run, self._shop.repository(case.ticket.repository), case.branch, self._ports)
 
     def assemble(
         self,
@@ -83,7 +82,7 @@ class Desk:
                 boundary=ports.boundary,
                 repository=taken.repository,
                 commit=taken.base,
-                repo=ports.places.intake(self._run),
+                repo=self._shop.intake,
                 objects=ports.objects,
                 context=tuple((name, commit, ports.git.mirror(name)) for name, commit in taken.context),
                 attempt=attempt,
@@ -106,33 +105,33 @@ class Desk:
         attempt: int,
     ) -> Patch:
         """Work gets the sandbox, the gateway and the intake."""
-        ports, rooms = self._ports, self._rooms(taken.repository)
+        ports, rooms = self._ports, self._shop.rooms(taken.repository)
         bench = work.Bench(
             ports.boundary, rooms, ports.agent, ports.gateway, ports.objects, ports.intake, ports.log, ports.artifacts,
             ports.find_secrets,
         )  # fmt: skip
-        with self._context_rooms(taken, rooms) as beside:
+        with self._shop.beside(taken, rooms) as beside:
             task = work.Assignment(
                 run=self._run,
                 attempt=attempt,
                 repository=taken.repository,
-                source=self._source(taken, earlier.commit if earlier else taken.start),
+                source=self._shop.source(taken, earlier.commit if earlier else taken.start),
                 start=taken.start,
                 brief=ports.artifacts.get(brief.digest).decode(),
                 message=message(case.ticket, self._run, ports.boundary_digest),
                 when=int(ports.clock.now()),
                 context=beside,
-                spent=self._view().spent,
+                spent=self._shop.view().spent,
             )
-            return work.attempt(task, bench, ports.places.intake(self._run))
+            return work.attempt(task, bench, self._shop.intake)
 
     def validate(self, taken: checkout.Checkout, patch: Patch, attempt: int) -> Report:
         """Validation gets fresh sandboxes on the exact tree of the candidate commit."""
-        return self._validated(taken, self._source(taken, patch.commit), "patch", attempt)
+        return self._validated(taken, self._shop.source(taken, patch.commit), "patch", attempt)
 
     def judge(self, report: Report, attempt: int) -> repair.Verdict:
         """Repair decides; it touches nothing. What is handed back is recorded."""
-        verdict = repair.after(report, attempt, self._ports.boundary.limits.run, self._view().spent)
+        verdict = repair.after(report, attempt, self._ports.boundary.limits.run, self._shop.view().spent)
         if verdict.next == "repair":
             failing = tuple(result.name for result in report.failing)
             self._ports.log.append(self._run, RepairRequested(attempt, failing), once=f"repair.requested/{attempt}")
@@ -141,7 +140,7 @@ class Desk:
     def seal(self, patch: Patch) -> evidence.Sealed:
         """Evidence gets the log and the signer."""
         ports = self._ports
-        commit = ports.objects.raw(ports.places.intake(self._run), "commit", patch.commit)
+        commit = ports.objects.raw(self._shop.intake, "commit", patch.commit)
         return evidence.seal(self._run, commit, ports.log, ports.artifacts, ports.signer)
 
     def publish(
@@ -151,7 +150,7 @@ class Desk:
         ports = self._ports
         draft = ports.boundary.approval.pull_request == "draft"
         title, body = self._text(case, taken, patch)
-        proposal = Proposal(taken.branch, self._repository(taken.repository).base, title, body, draft)
+        proposal = Proposal(taken.branch, self._shop.repository(taken.repository).base, title, body, draft)
         what = publish.Publication(taken.repository, patch.commit, case.stage, proposal, report)
         return publish.publish(self._run, what, ports)
 
@@ -176,74 +175,28 @@ class Desk:
     @property
     def ended(self) -> bool:
         """Whether the run's log has its last record."""
-        return self._view().state is RunState.ENDED
+        return self._shop.view().state is RunState.ENDED
 
     def _text(self, case: admission.Case, taken: checkout.Checkout, patch: Patch) -> tuple[str, str]:
         """Title and body of the pull request, from the log and from objects."""
         ports = self._ports
-        changes = ports.objects.changes(ports.places.intake(self._run), taken.start, patch.commit)
+        changes = ports.objects.changes(self._shop.intake, taken.start, patch.commit)
         patterns = ports.boundary.commands.repositories[taken.repository].tests
         said = summary.Summary(
-            facts=gather(self._run, self._events()),
+            facts=gather(self._run, self._shop.events()),
             ticket_title=case.ticket.title,
             changes=changes,
             tests=tuple(c.path for c in changes if any(protects(pattern, c.path) for pattern in patterns)),
-            base=self._repository(taken.repository).base,
+            base=self._shop.repository(taken.repository).base,
             draft=ports.boundary.approval.pull_request == "draft",
         )
         title = summary.pull_request_title(case.ticket.id, case.ticket.title)
         return ports.redact(title), ports.redact(summary.pull_request_body(said))
 
-    def _repository(self, name: str) -> Repository:
-        found = self._ports.boundary.repository(name)
-        if found is None:
-            raise InputError(f"repository {name} is not in the boundary")
-        return found
-
-    def _source(self, taken: checkout.Checkout, commit: str) -> Source:
-        """A commit of the mirror, or one that only the intake has, with the pack that brings it."""
-        mirror = self._ports.git.mirror(taken.repository)
-        if commit in (taken.base, taken.start):
-            return Source(mirror, commit)
-        return Source(
-            mirror, commit, self._ports.intake.pack(self._ports.places.intake(self._run), commit, taken.start)
-        )
-
     def _validated(self, taken: checkout.Checkout, source: Source, side: str, attempt: int) -> Report:
         ports = self._ports
-        tree = ports.objects.tree_of(ports.places.intake(self._run), source.commit)
-        rooms = self._rooms(taken.repository)
+        tree = ports.objects.tree_of(self._shop.intake, source.commit)
+        rooms = self._shop.rooms(taken.repository)
         return validation.validate(
             self._run, source, tree, rooms, ports.log, ports.artifacts, side=side, attempt=attempt
         )
-
-    @contextmanager
-    def _context_rooms(self, taken: checkout.Checkout, rooms: Rooms) -> Iterator[tuple[tuple[str, Room], ...]]:
-        made: list[tuple[str, Room]] = []
-        try:
-            for name, commit in taken.context:
-                room = rooms.make(f"context-{name.replace('/', '-')}", Source(self._ports.git.mirror(name), commit))
-                made.append((name, room))
-            yield tuple(made)
-        finally:
-            for _name, room in made:
-                rooms.remove(room)
-
-    def _rooms(self, repository: str) -> Rooms:
-        ports = self._ports
-        return Rooms(
-            self._run,
-            ports.boundary,
-            repository,
-            place=ports.places.run(self._run),
-            sandboxes=ports.sandboxes,
-            log=ports.log,
-            artifacts=ports.artifacts,
-            stop=self.guard.reason,
-        )
-
-    def _events(self) -> tuple[Event, ...]:
-        return tuple(from_json(record.event) for record in self._ports.log.records(self._run))
-
-    def _view(self) -> RunView:
-        return fold(self._run, self._events())

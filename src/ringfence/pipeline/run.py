@@ -4,6 +4,8 @@ A stage is a method of `Desk` (desk.py), which hands it just the ports it may us
 stage once and replays its result after a crash. This module touches nothing itself.
 """
 
+from functools import partial
+
 from ringfence.domain.brief import Brief, Briefed
 from ringfence.domain.checks import Report
 from ringfence.domain.errors import RingfenceError, RunStopped
@@ -24,13 +26,13 @@ def execute(run: str, ticket_id: str, steps: Steps, ports: Ports) -> str:
     """Carry a ticket to a pull request, or stop with a recorded reason; clean up in any case. Returns the outcome."""
     desk = Desk(run, ports)
     desk.take_up()
-    stage = Stages(steps, desk.guard)
+    stage = Stages(steps, desk.guard, ports.artifacts)
     try:
         outcome = _way(ticket_id, desk, stage)
     except RingfenceError as error:
-        outcome = stage.always("stop", Stopped, desk.stop, error).outcome
+        outcome = steps("stop", Stopped, partial(desk.stop, error)).outcome
     stage.always("cleanup", Swept, desk.clean_up)
-    return stage.always("close", Closed, desk.close, outcome).outcome
+    return steps("close", Closed, partial(desk.close, outcome)).outcome
 
 
 def _way(ticket_id: str, desk: Desk, stage: Stages) -> str:

@@ -6,15 +6,15 @@ spent time limit or a changed boundary ends work within a second.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from ringfence.domain.boundary import Boundary
+from pydantic import TypeAdapter
+
 from ringfence.domain.errors import Cancelled, RunStopped
 from ringfence.domain.events import StageEnded, StageStarted, from_json
 from ringfence.domain.run import fold
-from ringfence.ports.audit_log import AuditLog
-from ringfence.ports.clock import Clock
+from ringfence.pipeline.ports import Ports
+from ringfence.ports.artifacts import Artifacts
 from ringfence.ports.engine import Steps
 
 
@@ -30,23 +30,26 @@ class Shown(Protocol):
 S = TypeVar("S", bound=Shown)
 
 
-@dataclass(frozen=True, slots=True)
 class Guard:
-    """Says why a run must not go on."""
+    """Says why a run must not go on. `digest` is that of the boundary document that this worker enforces now."""
 
-    run: str
-    log: AuditLog
-    clock: Clock
-    boundary: Boundary
-    digest: str  # of the boundary document that this worker enforces now
-    cancel_file: Path
+    def __init__(self, run: str, ports: Ports) -> None:
+        self.run = run
+        self.log = ports.log
+        self.clock = ports.clock
+        self._boundary = ports.boundary
+        self._digest = ports.boundary_digest
+        self._cancel = ports.places.cancel(run)
+        self._began: float | None = None
 
     def reason(self) -> str | None:
-        """A short reason, or None; cheap enough to be asked twice a second."""
-        if self.cancel_file.exists():
+        """A short reason, or None; cheap enough to be asked several times a second."""
+        if self._cancel.exists():
             return "cancelled"
-        records = self.log.records(self.run)
-        if records and self.clock.now() - records[0].time > self.boundary.limits.run.time:
+        if self._began is None:
+            records = self.log.records(self.run)
+            self._began = records[0].time if records else None
+        if self._began is not None and self.clock.now() - self._began > self._boundary.limits.run.time:
             return "time"
         return None
 
@@ -56,9 +59,9 @@ class Guard:
         if reason == "cancelled":
             raise Cancelled(f"run {self.run} was cancelled")
         if reason == "time":
-            raise RunStopped("time", f"the run took longer than {self.boundary.limits.run.time} s")
+            raise RunStopped("time", f"the run took longer than {self._boundary.limits.run.time} s")
         admitted = fold(self.run, (from_json(r.event) for r in self.log.records(self.run))).boundary
-        if admitted and admitted != self.digest:
+        if admitted and admitted != self._digest:
             raise RunStopped(
                 "boundary_changed",
                 "the boundary document is not the one that this run was admitted under",
@@ -66,12 +69,26 @@ class Guard:
             )
 
 
-class Stages:
-    """Does stages of one run, each once. Their names and order are what a replay is checked against."""
+@dataclass(frozen=True, slots=True)
+class Stage(Generic[S]):
+    """Which stage, which attempt, and how its value is written."""
 
-    def __init__(self, steps: Steps, guard: Guard) -> None:
+    name: str
+    attempt: int
+    codec: TypeAdapter[S]
+
+
+class Stages:
+    """Does stages of one run, each once. Their names and order are what a replay is checked against.
+
+    A stage's value is on the log before the engine has it. When the worker is killed in between, the stage is
+    begun again and gives back that value: its work, and what its model has cost, is not repeated.
+    """
+
+    def __init__(self, steps: Steps, guard: Guard, artifacts: Artifacts) -> None:
         self._steps = steps
         self._guard = guard
+        self._artifacts = artifacts
 
     def __call__(self, name: str, returns: type[S], do: Callable[..., S], *given: object, attempt: int = 0) -> S:
         """Do a stage that may be stopped. With `attempt`, `do` gets it as its last argument."""
@@ -79,21 +96,41 @@ class Stages:
 
         def guarded() -> S:
             self._guard.check()
-            return self._recorded(name, attempt, lambda: do(*arguments))
+            return self._recorded(Stage(name, attempt, TypeAdapter(returns)), lambda: do(*arguments))
 
         return self._steps(f"{name}/{attempt}", returns, guarded)
 
-    def always(self, name: str, returns: type[S], do: Callable[..., S], *given: object) -> S:
-        """Do a stage that nothing may stop: what ends a run and cleans up."""
-        return self._steps(name, returns, lambda: do(*given))
+    def always(self, name: str, returns: type[S], do: Callable[[], S]) -> S:
+        """Do a stage that nothing may stop."""
+        return self._steps(name, returns, lambda: self._recorded(Stage(name, 0, TypeAdapter(returns)), do))
 
-    def _recorded(self, name: str, attempt: int, do: Callable[[], S]) -> S:
+    def _recorded(self, stage: Stage[S], do: Callable[[], S]) -> S:
         guard = self._guard
-        guard.log.append(guard.run, StageStarted(name, attempt))
+        earlier = self._earlier(stage)
+        if earlier is not None:
+            return earlier
+        guard.log.append(guard.run, StageStarted(stage.name, stage.attempt))
         begun = guard.clock.monotonic()
         value = do()
         seconds = round(guard.clock.monotonic() - begun, 3)
-        guard.log.append(
-            guard.run, StageEnded(name, attempt, seconds, value.line), once=f"stage.ended/{name}/{attempt}"
-        )
+        ended = StageEnded(stage.name, stage.attempt, seconds, value.line, self._kept(stage, value))
+        guard.log.append(guard.run, ended, once=f"stage.ended/{stage.name}/{stage.attempt}")
         return value
+
+    def _earlier(self, stage: Stage[S]) -> S | None:
+        """The value that this stage came to before the worker was killed, if it came to one."""
+        for record in self._guard.log.records(self._guard.run):
+            event = from_json(record.event)
+            if (
+                isinstance(event, StageEnded)
+                and ((event.stage, event.attempt) == (stage.name, stage.attempt))
+                and event.result
+            ):
+                return stage.codec.validate_json(self._artifacts.get(event.result))
+        return None
+
+    def _kept(self, stage: Stage[S], value: S) -> str:
+        """The digest of the value; empty when redaction would change it, and then the stage is simply done again."""
+        content = stage.codec.dump_json(value)
+        digest = self._artifacts.put(content)
+        return digest if self._artifacts.get(digest) == content else ""
