@@ -139,6 +139,25 @@ def test_a_killed_gateway_is_denied_and_opens_no_door(start: Start) -> None:
         assert failure.value.mend
 
 
+def test_a_gateway_that_hangs_is_ended_and_denied() -> None:
+    # D27: hung is as good as dead.
+    with (
+        upstream(either) as up,
+        GatewayProcess((route(up.url),), Records(), user=USER, patience=1.0) as gateway,
+        listening() as listener,
+        gateway.open(listener, POLICY) as door,
+    ):
+        os.kill(gateway.pid or 0, signal.SIGSTOP)
+        wait_until_gone(gateway.pid or 0)
+        assert door.denied() == "gateway_dead"
+
+
+def test_a_gateway_that_nobody_uses_stays_alive() -> None:
+    with upstream(either) as up, GatewayProcess((route(up.url),), Records(), user=USER, patience=0.5) as gateway:
+        time.sleep(1.5)
+        assert gateway.alive()
+
+
 def test_a_gateway_killed_in_the_middle_of_an_exchange_gives_no_answer(start: Start) -> None:
     with upstream(silent) as up:
         agent = start(route(up.url))

@@ -63,7 +63,7 @@ class Exchange:
         for pause in (*PAUSES, None):
             result = yield from self._attempt(chat)
             if isinstance(result, Refusal):
-                yield from self._refuse(result, chat.outbound())
+                yield from self._refuse(result, chat.body)
             if not isinstance(result, Fault):
                 return
             fault = result
@@ -74,7 +74,7 @@ class Exchange:
         yield c.Respond(fault.status, self._door.label(fault.headers()), fault.body())
 
     def _attempt(self, chat: Chat) -> Steps[Result]:
-        promise = self._door.ledger.promise(estimate(len(chat.outbound())), chat.output_tokens)
+        promise = self._door.ledger.promise(estimate(len(chat.body)), chat.output_tokens)
         if isinstance(promise, Refusal):
             return promise
         return (yield from Attempt(self._door, chat, promise, self._now).run())

@@ -14,7 +14,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -36,8 +35,8 @@ _BOOT = "import sys; sys.path += sys.argv[1:3]; from ringfence.gateway_main impo
 _START_SECONDS = 20.0
 _OPEN_SECONDS = 10.0
 _CLOSE_SECONDS = 15.0
-_PING_SECONDS = 1.0
-_SILENT_SECONDS = 10.0
+_PINGS = 10
+_SEND_SECONDS = 10
 _RECORDERS = 4
 
 
@@ -65,12 +64,13 @@ class _Door:
 class _Child:
     """The process and the two sockets to it; says when it is gone, and ends it when it does not answer."""
 
-    def __init__(self, user: int | None) -> None:
+    def __init__(self, user: int | None, patience: float) -> None:
         self._user = user
+        self._patience = patience
         self._control, self._control_there = socket.socketpair()
         self._doors, self._doors_there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (self._control, self._doors):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(_SILENT_SECONDS), 0))
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_SECONDS, 0))
         self._sending = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -117,14 +117,16 @@ class _Child:
             self.kill()
 
     def frames(self) -> Iterator[Frame]:
-        """What it says, until it is gone; one that is silent for too long is ended."""
-        parser, poll = Frames(), select.poll()
+        """What it says, until it is gone, or leaves too many pings without an answer."""
+        parser, poll, unanswered = Frames(), select.poll(), 0
         poll.register(self._control, select.POLLIN)
-        heard = time.monotonic()
-        while time.monotonic() - heard < _SILENT_SECONDS:
-            if not poll.poll(_PING_SECONDS * 1000):
+        # Counted in pings and not by a clock, so that a worker that was stopped for a while blames nobody.
+        while unanswered < _PINGS:
+            if not poll.poll(self._patience * 1000 / _PINGS):
+                unanswered += 1
                 self.send({"kind": "ping"})
                 continue
+            unanswered = 0
             try:
                 received = self._control.recv(1 << 20)
                 if not received:
@@ -132,7 +134,6 @@ class _Child:
                 yield from parser.feed(received)
             except (OSError, ValueError):
                 return
-            heard = time.monotonic()
 
     def kill(self) -> None:
         """End it now."""
@@ -160,12 +161,18 @@ class GatewayProcess:
 
     `record` is called, from several threads, with each call of each door; when it returns, the call is on
     record, and when it raises, what it asked for is denied. `user` is the uid that the process runs as
-    when the worker is root; it must be nobody else's.
+    when the worker is root; it must be nobody else's. After `patience` seconds of silence it is ended.
     """
 
     def __init__(
-        self, routes: tuple[RouteConfig, ...], record: Callable[[Call], None], *, user: int | None = None
+        self,
+        routes: tuple[RouteConfig, ...],
+        record: Callable[[Call], None],
+        *,
+        user: int | None = None,
+        patience: float = 10.0,
     ) -> None:
+        self._patience = patience
         self._routes = routes
         self._record = record
         self._user = user
@@ -194,7 +201,7 @@ class GatewayProcess:
             mend = "give it a user of its own, with a uid that nothing else has"
             raise ControlMissing("the model gateway would run as root", mend=mend)
         scripts = tuple(_script(route) for route in self._routes)
-        self._running = _Child(self._user)
+        self._running = _Child(self._user, self._patience)
         self._thread = threading.Thread(target=self._live, args=(self._running, scripts), name="gateway", daemon=True)
         self._thread.start()
         if not self._ready.wait(_START_SECONDS) or self._dead.is_set():

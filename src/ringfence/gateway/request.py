@@ -30,6 +30,7 @@ _MESSAGE_FIELDS = frozenset((
     "role", "content", "name", "tool_calls", "tool_call_id", "refusal", "reasoning_content", "reasoning",
     "function_call",
 ))  # fmt: skip
+_LIMITS = ("max_tokens", "max_completion_tokens")
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
 
 
@@ -56,18 +57,19 @@ class Chat:
     usage_wanted: bool  # whether the agent itself asked for the usage event
     output_tokens: int | None  # the agent's own limit
     fields: dict[str, Any]
+    body: bytes
 
     def outbound(self, output_tokens: int | None = None) -> bytes:
         """The body for the provider; the agent's own limit is lowered to `output_tokens`, never raised."""
-        body = dict(self.fields)
-        if self.stream:
-            body["stream_options"] = {"include_usage": True}
-        if output_tokens is not None:
-            for name in ("max_tokens", "max_completion_tokens"):
-                if name in body:
-                    body[name] = min(body[name], output_tokens)
-        # Half a surrogate pair is legal JSON and no UTF-8; it becomes a question mark.
-        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        if output_tokens is None or self.output_tokens is None or output_tokens >= self.output_tokens:
+            return self.body
+        lowered = {name: min(self.fields[name], output_tokens) for name in _LIMITS if name in self.fields}
+        return _serialized({**self.fields, **lowered})
+
+
+def _serialized(fields: dict[str, Any]) -> bytes:
+    # Half a surrogate pair is legal JSON and no UTF-8; it becomes a question mark.
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def check_head(head: Head) -> Refusal | None:
@@ -119,15 +121,18 @@ def check_body(body: bytes, model: str) -> Chat | Refusal:
     messages = _messages(fields.get("messages"))
     if isinstance(messages, Refusal):
         return messages
-    limits = [fields[name] for name in ("max_tokens", "max_completion_tokens") if fields.get(name) is not None]
     options = fields.get("stream_options") or {}
     kept = {key: value for key, value in fields.items() if key in _FIELDS and value is not None}
+    kept["messages"] = messages
+    if kept.get("stream"):
+        kept["stream_options"] = {"include_usage": True}  # so that usage is known, whatever the agent asked for
     return Chat(
         model=model,
-        stream=bool(fields.get("stream")),
+        stream=kept.get("stream", False),
         usage_wanted=isinstance(options, dict) and options.get("include_usage") is True,
-        output_tokens=min(limits) if limits else None,
-        fields={**kept, "messages": messages},
+        output_tokens=min((kept[name] for name in _LIMITS if name in kept), default=None),
+        fields=kept,
+        body=_serialized(kept),
     )
 
 
@@ -176,7 +181,7 @@ def _check_options(fields: dict[str, Any]) -> Refusal | None:
         return malformed("`stream` must be true or false")
     if fields.get("n") not in (None, 1) or isinstance(fields.get("n"), bool):
         return malformed("`n` must be 1")
-    for name in ("max_tokens", "max_completion_tokens"):
+    for name in _LIMITS:
         limit = fields.get(name)
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             return malformed(f"`{name}` must be a positive number")
