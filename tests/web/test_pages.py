@@ -67,7 +67,9 @@ def login(code_host: Hosted) -> Iterator[Login]:
     clients: list[httpx2.Client] = []
 
     def begin(role: str) -> httpx2.Client:
-        client = httpx2.Client(base_url=code_host.url, trust_env=False, headers={"Origin": code_host.url}, timeout=30)
+        client = httpx2.Client(
+            base_url=code_host.url, trust_env=False, verify=False, headers={"Origin": code_host.url}, timeout=30
+        )
         clients.append(client)
         answer = client.post("/login", data={"token": code_host.tokens[role], "target": "/"})
         assert answer.status_code == 303, answer.text
@@ -91,7 +93,7 @@ def act(client: httpx2.Client, host: Hosted, action: str, body: str = "", **chan
 
 def test_a_stranger_sees_only_the_login_page(code_host: Hosted, work: Path) -> None:
     code_host.propose(work)
-    with httpx2.Client(base_url=code_host.url, trust_env=False) as client:
+    with httpx2.Client(base_url=code_host.url, trust_env=False, verify=False) as client:
         for place in ("/", f"/{code_host.repository}", path(code_host), path(code_host) + ".diff", "/none/none"):
             answer = client.get(place)
             assert (answer.status_code, answer.headers["location"].split("?")[0]) == (303, "/login"), place
@@ -100,7 +102,9 @@ def test_a_stranger_sees_only_the_login_page(code_host: Hosted, work: Path) -> N
 
 
 def test_workers_and_wrong_tokens_do_not_log_in(code_host: Hosted) -> None:
-    with httpx2.Client(base_url=code_host.url, trust_env=False, headers={"Origin": code_host.url}) as client:
+    with httpx2.Client(
+        base_url=code_host.url, trust_env=False, verify=False, headers={"Origin": code_host.url}
+    ) as client:
         for token in (code_host.tokens["writer"], "rfh_x", ""):
             answer = client.post("/login", data={"token": token})
             assert answer.status_code in (401, 422)
@@ -108,7 +112,9 @@ def test_workers_and_wrong_tokens_do_not_log_in(code_host: Hosted) -> None:
 
 
 def test_the_cookie_is_kept_from_scripts_and_other_sites(code_host: Hosted) -> None:
-    with httpx2.Client(base_url=code_host.url, trust_env=False, headers={"Origin": code_host.url}) as client:
+    with httpx2.Client(
+        base_url=code_host.url, trust_env=False, verify=False, headers={"Origin": code_host.url}
+    ) as client:
         answer = client.post("/login", data={"token": code_host.tokens["alice"], "target": "//evil.example.internal/x"})
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie
@@ -117,13 +123,13 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(code_host: Hosted) -> N
 
 def test_a_login_link_works_once_and_only_by_itself(code_host: Hosted) -> None:
     link = create_login_link(code_host.root, code_host.names["alice"])
-    with httpx2.Client(base_url=code_host.url, trust_env=False) as client:
+    with httpx2.Client(base_url=code_host.url, trust_env=False, verify=False) as client:
         crossed = client.get(link, headers={"Sec-Fetch-Site": "cross-site"})
         assert crossed.status_code == 403
         first = client.get(f"{link}?next=/{code_host.repository}")
         assert (first.status_code, first.headers["location"]) == (303, f"/{code_host.repository}")
         assert client.get(f"/{code_host.repository}").status_code == 200
-    with httpx2.Client(base_url=code_host.url, trust_env=False) as other:
+    with httpx2.Client(base_url=code_host.url, trust_env=False, verify=False) as other:
         assert other.get(link).status_code == 401
     with pytest.raises(InputError):
         create_login_link(code_host.root, code_host.names["writer"])
@@ -141,7 +147,7 @@ def test_logging_out_ends_the_session_at_the_host(code_host: Hosted, login: Logi
     kept = dict(client.cookies)
     csrf = Page(client.get("/").text).values("input", "value")[0]
     assert client.post("/logout", data={"csrf": csrf}).status_code == 303
-    with httpx2.Client(base_url=code_host.url, trust_env=False, cookies=kept) as again:
+    with httpx2.Client(base_url=code_host.url, trust_env=False, verify=False, cookies=kept) as again:
         assert again.get("/").status_code == 303
 
 
