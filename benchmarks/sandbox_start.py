@@ -5,6 +5,7 @@ user: `python benchmarks/sandbox_start.py [rounds]`.
 """
 
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -84,10 +85,9 @@ def main(rounds: int) -> None:
         compared = cases(Path(state), Path(open_place))
         times: dict[str, list[float]] = {name: [] for name in compared}
         for number in range(rounds + 2):
-            # The kernel takes a network namespace down after its last process: who comes next pays for it in part,
-            # so the order moves on by one each round.
-            names = list(compared)
-            for name in names[number % len(names) :] + names[: number % len(names)]:
+            # The kernel takes a network namespace down after its last process, and who comes next pays for it in
+            # part: in a new order each round, everybody does alike.
+            for name in random.sample(list(compared), len(compared)):
                 taken = milliseconds(compared[name])
                 if number >= 2:  # the first two rounds fill caches
                     times[name].append(taken)

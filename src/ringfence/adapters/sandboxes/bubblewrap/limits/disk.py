@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 _DEEPEST = 128  # each level costs two descriptors of the worker while it is measured
 _SLICE = 0.02  # seconds of work in one step
-_LEAST_PAUSE = 0.5
+_LEAST_PAUSE = 0.2
 _ENTRY = 1024  # bytes that a name costs whatever is in the file, so that empty files count too
 _FLOOR = 64 << 20  # bytes that must stay free on the filesystem
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
