@@ -10,10 +10,10 @@ from model_upstream import DONE, FINISH, USAGE, chunk, delta, whole
 from ringfence.gateway import conversation as c
 from ringfence.gateway.answer import MAX_ANSWER, Scrubber
 from ringfence.gateway.call import Call
-from ringfence.gateway.door import MAX_REFUSALS, Door
+from ringfence.gateway.door import MAX_LOOKUPS, MAX_REFUSALS, Door
 from ringfence.gateway.exchange import PAUSES, Exchange
 from ringfence.gateway.ledger import Ledger
-from ringfence.gateway.request import CHAT, Head
+from ringfence.gateway.request import CHAT, MODELS, Head
 
 JSON = (b"content-type", b"application/json")
 ASKED = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -364,3 +364,14 @@ def test_a_door_that_refuses_too_often_is_shut() -> None:
         play._recording(play.begin(Head(b"GET", b"/admin", b"1.1", ())))
     assert play.told == ["too_many_refusals"]
     assert play.door.exhausted
+
+
+def test_a_flood_of_lookups_is_refused() -> None:
+    play = Playbook()
+    head = Head(b"GET", MODELS, b"1.1", ())
+    for _ in range(MAX_LOOKUPS):
+        command = play.begin(head)
+        assert isinstance(command, c.Respond)
+        assert command.status == 200
+    assert play.recorded == []
+    assert code(play._recording(play.begin(head))) == (400, "too_many_lookups")

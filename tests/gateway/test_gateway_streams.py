@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from model_upstream import (
     FINISH,
     STREAM,
     Behaviour,
+    Seen,
     answer,
     cut,
     delta,
@@ -82,6 +84,21 @@ def test_a_connection_that_the_provider_closed_is_not_used_again(start: Start) -
         agent = start(route(up.url))
         assert [agent.chat().status for _ in range(3)] == [200] * 3
     assert up.connections == 3
+
+
+def test_an_answer_that_nobody_asked_for_is_nobodys_answer(start: Start) -> None:
+    # Response poisoning: a second answer must not reach the next request, perhaps of another run.
+    def poison(sock: socket.socket, seen: Seen) -> bool:
+        answer(whole())(sock, seen)
+        time.sleep(0.2)
+        return answer(whole("poison"))(sock, seen)
+
+    with upstream(poison, either) as up:
+        agent = start(route(up.url))
+        assert agent.chat().body == whole()
+        time.sleep(0.5)
+        assert agent.chat().body == whole()
+    assert up.connections == 2
 
 
 def test_one_agent_connection_carries_many_requests(start: Start) -> None:

@@ -11,6 +11,8 @@ from ringfence.ports.gateway import DoorPolicy
 
 #: Refused requests after which a door is shut: an agent that goes on like this will not stop by itself.
 MAX_REFUSALS = 256
+#: Times that the model list is given; a flood of it would cost the other runs their turn.
+MAX_LOOKUPS = 256
 
 
 @dataclass(slots=True)
@@ -25,6 +27,7 @@ class Door:
     told: Callable[[str], None]  # called once, with the code of the final no
     denied: str | None = None
     refusals: int = 0
+    lookups: int = 0
     calls: int = 0
 
     def final(self, code: str) -> None:
@@ -39,7 +42,7 @@ class Door:
         return self.refusals >= MAX_REFUSALS
 
     def next_id(self) -> str:
-        """A name for the next call, unique in the run."""
+        """A name for the next call, unique while the door is open."""
         self.calls += 1
         return f"{self.policy.door}#{self.calls}"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ringfence.gateway import conversation as c
 from ringfence.gateway.attempt import Attempt, Result, Steps
-from ringfence.gateway.door import MAX_REFUSALS, Door
+from ringfence.gateway.door import MAX_LOOKUPS, MAX_REFUSALS, Door
 from ringfence.gateway.ledger import estimate
 from ringfence.gateway.refusal import JSON_HEADERS, Fault, Refusal, internal_error, malformed, not_recorded, shut
 from ringfence.gateway.request import CHAT, MAX_REQUEST, Chat, Head, body_too_large, check_body, check_head
@@ -34,8 +34,7 @@ class Exchange:
         if refusal is not None:
             yield from self._refuse(refusal, b"")
         elif head.target != CHAT:
-            # Says what the door's policy says; nothing leaves, so nothing is recorded.
-            yield c.Respond(200, JSON_HEADERS, self._models())
+            yield from self._look_up()
         else:
             came = yield c.ReadBody(MAX_REQUEST)
             if isinstance(came, c.BodyTooLarge):
@@ -92,6 +91,14 @@ class Exchange:
             refusal = not_recorded()
             self._door.final(refusal.code)
         yield c.Respond(refusal.status, refusal.headers(), refusal.body())
+
+    def _look_up(self) -> Steps[None]:
+        """The model list says what the door's policy says; nothing leaves, so nothing is recorded."""
+        self._door.lookups += 1
+        if self._door.lookups > MAX_LOOKUPS:
+            yield from self._refuse(malformed("the models were asked for too often", code="too_many_lookups"), b"")
+        else:
+            yield c.Respond(200, JSON_HEADERS, self._models())
 
     def _models(self) -> bytes:
         entry = {"id": self._door.policy.model, "object": "model", "created": 0, "owned_by": self._door.policy.route}

@@ -59,8 +59,8 @@ class OpenAIProvider:
         now = asyncio.get_running_loop().time()
         while self._idle:
             link, since = self._idle.pop()
-            if now - since < _IDLE_SECONDS and link.alive:
-                return link.take()
+            if now - since < _IDLE_SECONDS and await link.take():
+                return link
             link.release()
         return await self._connect()
 
@@ -102,31 +102,33 @@ class _Link:
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.CLIENT)
-        self._used = True
-
-    @property
-    def alive(self) -> bool:
-        """Whether the other side has kept it open and silent."""
-        return not self._reader.at_eof() and not self._writer.is_closing()
-
-    def take(self) -> "_Link":
-        """From idle into use."""
-        self._used = True
-        self._http = h11.Connection(h11.CLIENT)
-        return self
+        self._unasked: asyncio.Future[bytes] | None = None
 
     def leave(self) -> "_Link":
-        """Out of use; `drop` leaves it open."""
-        self._used = False
+        """Out of use; `drop` leaves it open. Whatever comes now, an end or a byte, was not asked for."""
+        self._unasked = asyncio.ensure_future(self._reader.read(1))
         return self
 
+    async def take(self) -> bool:
+        """From idle into use; False when it was closed, or sent something that nobody asked for."""
+        if self._unasked is None or self._unasked.done():
+            return False
+        self._unasked.cancel()
+        await asyncio.wait({self._unasked})
+        fit = self._unasked.cancelled()
+        self._unasked = None
+        self._http = h11.Connection(h11.CLIENT)
+        return fit
+
     def drop(self) -> None:
-        """Close it, if it is in use."""
-        if self._used:
+        """Close it, unless it is idle."""
+        if self._unasked is None:
             self.release()
 
     def release(self) -> None:
         """Close it at once: nothing that is still unsent matters."""
+        if self._unasked is not None:
+            self._unasked.cancel()
         self._writer.transport.abort()
 
     async def exchange(self, path: str, headers: list[tuple[str, str]], body: bytes) -> _Answer:
@@ -168,7 +170,7 @@ class _Link:
         except (TimeoutError, HostFailed):
             return False
         # Bytes after the end would be taken for the next request's answer, perhaps another run's.
-        return self._http.their_state is h11.DONE and self._http.trailing_data == (b"", False) and self.alive
+        return self._http.their_state is h11.DONE and self._http.trailing_data == (b"", False)
 
     async def _next(self) -> object:
         """h11's next event, when it has enough to make one."""
