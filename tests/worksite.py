@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from ruamel.yaml import YAML
 
 from hosting import Server, run_git, running_server
@@ -140,6 +141,16 @@ class Worksite:
         for path in [*self.state.rglob("*"), *self.server.root.rglob("*")]:
             if path.is_file() and path.name != "evidence.pem":
                 yield str(path), path.read_bytes()
+
+    def merge(self, number: int) -> None:
+        """A human marks the pull request ready, approves and merges it, by the host's API."""
+        permissions = {REPOSITORY: Permission(review=True)}
+        token = create_principal(self.server.root, NewPrincipal("kim", "human", permissions))
+        pull = f"{self.server.url}/repos/{REPOSITORY}/pulls/{number}"
+        with httpx2.Client(headers={"Authorization": f"Bearer {token}"}, trust_env=False) as client:
+            client.patch(pull, json={"draft": False}).raise_for_status()
+            client.post(f"{pull}/reviews", json={"event": "APPROVE"}).raise_for_status()
+            client.put(f"{pull}/merge", json={}).raise_for_status()
 
     def refs(self) -> dict[str, str]:
         """What the code host has."""

@@ -235,7 +235,16 @@ def health(look: Reading) -> Iterator[tuple[str, Callable[[], str]]]:
     def state() -> str:
         return f"{look.places.state}, inside {look.boundary.checkout.location}"
 
+    def secrets() -> str:
+        short = look.redactor.too_short
+        if short:
+            raise ControlMissing(
+                f"{len(short)} secrets cannot be redacted: {'; '.join(short)}", mend="use longer, random values"
+            )
+        return f"{len(look.secrets.names())} can be opened, all can be redacted"
+
     yield "state directory", state
+    yield "secrets", secrets
     yield "tickets", tracker
     yield "code host", code_host
     yield "model gateway", gateway

@@ -105,7 +105,7 @@ def test_killed_at_every_stage_boundary(site: Worksite) -> None:
     stages = {stage for _kind, stage, _attempt in seen}
     assert stages == {
         "admission", "checkout", "context", "baseline", "work", "validation", "repair", "evidence", "publish",
-        "cleanup", "close",
+        "cleanup",
     }  # fmt: skip
     assert kills >= 15
     require_whole(site, {TICKET})

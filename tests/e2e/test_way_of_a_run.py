@@ -1,6 +1,7 @@
 """The way of a run, by the commands a person types."""
 
 import json
+import time
 from dataclasses import asdict
 
 from ringfence.domain import events as e
@@ -47,6 +48,55 @@ def test_a_second_run_goes_on_from_the_branch_and_updates_the_pull_request(site:
     assert site.git("rev-parse", f"{BRANCH}^") == first.commit
     opened = [event.created for event in site.events(second.id) if isinstance(event, e.PullRequestOpened)]
     assert opened == [False]
+
+
+def test_an_edited_title_stays_on_the_branch_of_the_ticket(site: Worksite) -> None:
+    _code, first = site.run()
+    site.ticket(title="Quite another title")
+    site.story("echo 2 > value.txt; echo more > more.txt")
+    code, second = site.run()
+    assert (code, second.branch, second.pull_request) == (0, BRANCH, first.pull_request)
+    assert set(site.refs()) == {"refs/heads/main", f"refs/heads/{BRANCH}"}
+
+
+def test_a_branch_of_that_name_without_the_ticket_is_not_taken_over(site: Worksite) -> None:
+    site.git("branch", BRANCH, "main")
+    code, view = site.run()
+    assert (code, view.outcome, view.reason) == (7, "stopped", "branch_taken")
+
+
+def test_a_merged_pull_request_ends_its_ticket(site: Worksite) -> None:
+    _code, first = site.run()
+    site.merge(int(first.pull_request.rsplit("/", 1)[1]))
+    code, second = site.run()
+    assert (code, second.reason) == (7, "pull_request_ended")
+
+
+def test_cancel_ends_a_run_within_seconds_and_cleans_up(site: Worksite) -> None:
+    site.story("sleep 300")
+    running = site.start("run", TICKET)
+    while not any(view.stage == "work" for view in site.views()):
+        assert running.poll() is None
+        time.sleep(0.05)
+    time.sleep(1)
+    assert site.ringfence("cancel", f"{TICKET}-r1").returncode == 0
+    assert running.wait(30) == 6
+    events = site.events(f"{TICKET}-r1")
+    asked = [record for record in events if isinstance(record, e.CancelRequested)]
+    assert len(asked) == 1
+    assert isinstance(events[-1], e.RunEnded) and events[-1].outcome == "cancelled"
+    assert list((site.state / "runs").iterdir()) == []
+
+
+def test_doctor_attacks_the_sandbox_and_looks_at_everything(site: Worksite) -> None:
+    done = site.ringfence("doctor", "--json")
+    assert done.returncode == 0, done.stdout
+    shown = {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert {"tickets", "code host", "model gateway", "sandbox", "boundary"} <= set(shown)
+    (site.root / "secrets" / "read").chmod(0o644)
+    broken = site.ringfence("doctor")
+    assert broken.returncode == 3
+    assert "chmod 600" in broken.stdout
 
 
 def test_checks_that_never_pass_stop_the_run_and_publish_nothing(site: Worksite) -> None:

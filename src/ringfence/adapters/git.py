@@ -97,7 +97,9 @@ class GitObjects:
         if not words:
             return ()
         options = [option for word in words for option in ("-e", word)]
-        done = _git(repo, "grep", "-I", "-n", "-z", "-F", "--max-count=50", "--no-color", "--no-textconv", *options, commit)
+        done = _git(
+            repo, "grep", "-I", "-n", "-z", "-F", "--max-count=50", "--no-color", "--no-textconv", *options, commit
+        )
         if done.exit_code > 1:
             raise HostFailed("git grep failed", where=_last_line(done.stderr))
         hits = []
@@ -195,6 +197,20 @@ class GitObjects:
     def keep(self, repo: Path, ref: str, commit: str) -> None:
         """Point a ref of a trusted repository at a commit."""
         _must(repo, "update-ref", ref, commit)
+
+    def heads(self, repo: Path, prefix: str) -> dict[str, str]:
+        """Branches whose name begins with a prefix, and their commits."""
+        listing = _must(
+            repo, "for-each-ref", "--sort=refname", "--format=%(refname) %(objectname)", "refs/heads/"
+        ).decode()
+        rows = [line.removeprefix("refs/heads/").rsplit(" ", 1) for line in listing.splitlines()]
+        return {name: commit for name, commit in rows if name.startswith(prefix)}
+
+    def trailers(self, repo: Path, base: str, head: str, key: str) -> frozenset[str]:
+        """The values of a trailer in `head` itself and in the commits that it has beyond `base`."""
+        shown = ("log", "--no-show-signature", f"--format=%(trailers:key={key},valueonly)")
+        listings = _must(repo, *shown, head, f"^{base}") + _must(repo, *shown, "-1", head)
+        return frozenset(line.strip() for line in listings.decode("utf-8", "replace").splitlines() if line.strip())
 
 
 class GitIntake:

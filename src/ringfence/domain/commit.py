@@ -3,6 +3,7 @@
 The evidence names the commit, so the commit cannot name the evidence.
 """
 
+from ringfence.domain.inert import title_words
 from ringfence.domain.ticket import Ticket
 
 RUN = "Ringfence-Run"
@@ -11,9 +12,8 @@ BOUNDARY = "Ringfence-Boundary"
 
 
 def message(ticket: Ticket, run: str, boundary: str) -> str:
-    """The message of a candidate commit. The title is untrusted: one line, printable, shortened."""
-    title = " ".join("".join(c if c.isprintable() else " " for c in ticket.title).split())[:72] or "Change"
-    return f"{title}\n\n{TICKET}: {ticket.id}\n{RUN}: {run}\n{BOUNDARY}: {boundary}\n"
+    """The message of a candidate commit. The title is untrusted: shortened, and words that start nothing at a host."""
+    return f"{title_words(ticket.title) or 'Change'}\n\n{TICKET}: {ticket.id}\n{RUN}: {run}\n{BOUNDARY}: {boundary}\n"
 
 
 def parents_and_tree(raw: bytes) -> tuple[tuple[str, ...], str]:

@@ -47,7 +47,7 @@ class Desk:
 
     def check_out(self, case: admission.Case) -> checkout.Checkout:
         """Checkout gets read grants."""
-        return checkout.prepare(self._run, self._shop.repository(case.ticket.repository), case.branch, self._ports)
+        return checkout.prepare(self._run, case.ticket, case.branch, self._ports)
 
     def assemble(
         self,

@@ -77,3 +77,11 @@ class Objects(Protocol):
     def keep(self, repo: Path, ref: str, commit: str) -> None:
         """Point a ref of a trusted repository at a commit."""
         ...
+
+    def heads(self, repo: Path, prefix: str) -> dict[str, str]:
+        """Branches whose name begins with a prefix, and their commits."""
+        ...
+
+    def trailers(self, repo: Path, base: str, head: str, key: str) -> frozenset[str]:
+        """The values of a trailer in `head` itself and in the commits that it has beyond `base`."""
+        ...
