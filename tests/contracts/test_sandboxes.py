@@ -61,6 +61,12 @@ def tree(sandboxes: Sandboxes, state: Path) -> Path:
 
 
 @pytest.fixture
+def word() -> str:
+    """A number by which this test's processes are known; other tests run at the same time."""
+    return f"{os.getpid()}{time.monotonic_ns()}"
+
+
+@pytest.fixture
 def spec(tree: Path) -> Callable[..., SandboxSpec]:
     def make(script: str, **changes: Any) -> SandboxSpec:
         fields: dict[str, Any] = {
@@ -218,12 +224,12 @@ def test_nothing_is_executed_while_it_is_held(
 
 
 def test_leaving_without_running_leaves_nothing(
-    sandboxes: Sandboxes, spec: Callable[..., SandboxSpec], tree: Path
+    sandboxes: Sandboxes, spec: Callable[..., SandboxSpec], tree: Path, word: str
 ) -> None:
-    with sandboxes.hold(spec("echo never-7361 > ran")):
-        assert alive("never-7361")
+    with sandboxes.hold(spec(f"echo {word} > ran")):
+        assert alive(word)
     assert list(tree.iterdir()) == []
-    assert eventually(lambda: not alive("never-7361"), 1.0)
+    assert eventually(lambda: not alive(word), 1.0)
 
 
 def test_controls_and_level_name_what_confines(sandboxes: Sandboxes, spec: Callable[..., SandboxSpec]) -> None:
@@ -236,11 +242,11 @@ def test_controls_and_level_name_what_confines(sandboxes: Sandboxes, spec: Calla
 
 
 def test_daemons_that_ignore_signals_die_with_the_command(
-    sandboxes: Sandboxes, spec: Callable[..., SandboxSpec], tree: Path
+    sandboxes: Sandboxes, spec: Callable[..., SandboxSpec], tree: Path, word: str
 ) -> None:
-    script = """
+    script = f"""
     for i in 1 2 3 4 5; do
-      setsid sh -c 'trap "" TERM HUP INT; while :; do echo beat-5521 >> beats; sleep 0.02; done' >/dev/null 2>&1 &
+      setsid sh -c 'trap "" TERM HUP INT; while :; do echo beat-{word} >> beats; sleep 0.02; done' >/dev/null 2>&1 &
     done
     sleep 0.3
     """
@@ -250,7 +256,7 @@ def test_daemons_that_ignore_signals_die_with_the_command(
     assert before > 0
     time.sleep(0.3)
     assert (tree / "beats").stat().st_size == before
-    assert not alive("beat-5521")
+    assert not alive(word)
 
 
 def test_cancelling_ends_a_command_within_a_second(sandboxes: Sandboxes, spec: Callable[..., SandboxSpec]) -> None:
@@ -266,13 +272,15 @@ def test_cancelling_ends_a_command_within_a_second(sandboxes: Sandboxes, spec: C
     assert max(b - a for a, b in itertools.pairwise(asked)) < 0.5
 
 
-def test_an_error_of_the_caller_ends_the_command_too(sandboxes: Sandboxes, spec: Callable[..., SandboxSpec]) -> None:
+def test_an_error_of_the_caller_ends_the_command_too(
+    sandboxes: Sandboxes, spec: Callable[..., SandboxSpec], word: str
+) -> None:
     def see(piece: bytes) -> None:
         raise ValueError("the log is full")
 
-    with pytest.raises(ValueError, match="the log is full"), sandboxes.hold(spec("echo x; sleep 60.4403")) as held:
+    with pytest.raises(ValueError, match="the log is full"), sandboxes.hold(spec(f"echo x; sleep 60.{word}")) as held:
         held.run(output=see)
-    assert eventually(lambda: not alive("60.4403"), 1.0)
+    assert eventually(lambda: not alive(word), 1.0)
 
 
 def test_other_threads_keep_their_own_children(sandboxes: Sandboxes, spec: Callable[..., SandboxSpec]) -> None:
@@ -554,9 +562,10 @@ from ringfence.adapters.sandboxes.bubblewrap import BubblewrapSandboxes
 from ringfence.domain.boundary import SandboxLimits
 from ringfence.ports.sandbox import Mount, SandboxSpec, Workspace
 state, tree, goes, limits = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "run", sys.argv[4]
+word = sys.argv[5]
 sandboxes = BubblewrapSandboxes(state)
 sandboxes.own("run-1", tree)
-script = "echo started-8821 > started; setsid sh -c 'trap \\"\\" TERM; while :; do sleep 0.05; done' & sleep 60.8821"
+script = f"echo {word} > started; setsid sh -c 'trap \\"\\" TERM; while :; do sleep 0.05; done' & sleep 60.{word}"
 spec = SandboxSpec("run-1", "agent", ("/bin/sh", "-c", script), SandboxLimits.model_validate_json(limits), 60.0,
                    Workspace(tree), (Mount(Path("/usr"), "/usr"),))
 with sandboxes.hold(spec) as held:
@@ -568,8 +577,8 @@ with sandboxes.hold(spec) as held:
 """
 
 
-def start_worker(state: Path, tree: Path, goes: str) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-c", WORKER, str(state), str(tree), goes, json.dumps(LIMITS)]
+def start_worker(state: Path, tree: Path, goes: str, word: str) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-c", WORKER, str(state), str(tree), goes, json.dumps(LIMITS), word]
     worker = subprocess.Popen(words, stdout=subprocess.PIPE)
     assert worker.stdout is not None
     assert worker.stdout.readline() == b"held\n"
@@ -592,24 +601,26 @@ def dead_workers_state(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     BubblewrapSandboxes(state).reclaim("run-1")
 
 
-def test_running_sandbox_dies_with_a_killed_worker(dead_workers_state: tuple[Path, Path]) -> None:
+def test_running_sandbox_dies_with_a_killed_worker(dead_workers_state: tuple[Path, Path], word: str) -> None:
     state, tree = dead_workers_state
-    worker = start_worker(state, tree, "run")
+    worker = start_worker(state, tree, "run", word)
     assert eventually(lambda: (tree / "started").exists())
     sigkill(worker)
-    assert eventually(lambda: not alive(str(tree)) and not alive("60.8821"), 2.0)
+    assert eventually(lambda: not alive(word), 2.0)
     again = BubblewrapSandboxes(state)
     assert again.reclaim("run-1") == 0
     assert cgroup.leftovers(f"ringfence.{again._worker}.run-1.") == []
 
 
-def test_held_sandbox_of_a_killed_worker_never_runs_and_is_reclaimed(dead_workers_state: tuple[Path, Path]) -> None:
+def test_held_sandbox_of_a_killed_worker_never_runs_and_is_reclaimed(
+    dead_workers_state: tuple[Path, Path], word: str
+) -> None:
     state, tree = dead_workers_state
-    sigkill(start_worker(state, tree, "hold"))
+    sigkill(start_worker(state, tree, "hold", word))
     time.sleep(0.5)
     assert not (tree / "started").exists()
     assert BubblewrapSandboxes(state).reclaim("run-1") >= 1
-    assert eventually(lambda: not alive("started-8821"), 2.0)
+    assert eventually(lambda: not alive(word), 2.0)
     assert not (tree / "started").exists()
     assert BubblewrapSandboxes(state).reclaim("run-1") == 0
 

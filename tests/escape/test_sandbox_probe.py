@@ -81,3 +81,14 @@ def test_prerequisites_are_met_where_sandboxes_are_made(tmp_path: Path) -> None:
         assert bool(one.mend) is not one.ok
     level = BubblewrapSandboxes(tmp_path).level
     assert found["control groups"].ok is ("no cgroup" not in level)
+
+
+def test_probe_sweeps_what_a_killed_one_left(cage: Cage) -> None:
+    gone = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, check=True).stdout.decode().strip()
+    left = cage.state / f"probe-{gone}-0011223344556677"
+    (left / "tree").mkdir(parents=True)
+    theirs = cage.state / f"probe-{os.getppid()}-0011223344556677"
+    theirs.mkdir()
+    cage.sandboxes.probe()
+    assert not left.exists()
+    assert theirs.exists()

@@ -53,8 +53,9 @@ class Started:
     used: resource.struct_rusage | None = None
 
     def let_go(self) -> None:
-        """Execute the command; bubblewrap reads twice."""
-        os.write(self.release, b"..")
+        """Execute the command; bubblewrap reads twice. One that is dead by now is found out by waiting for it."""
+        with suppress(BrokenPipeError):
+            os.write(self.release, b"..")
 
     def kill(self) -> None:
         """SIGKILL to the first process, which takes its whole namespace along, and to the monitor."""

@@ -37,8 +37,9 @@ class _Bait:
 
 def attack(sandboxes: Sandboxes, state: Path) -> tuple[Finding, ...]:
     """Make every attempt in a sandbox of this host. Errors: `ControlMissing` when none can be made."""
+    _sweep(sandboxes, state)
     token = secrets.token_hex(8)
-    run = f"probe-{token}"
+    run = f"probe-{os.getpid()}-{token}"
     with ExitStack() as stack:
         folder = state / run
         folder.mkdir(mode=0o700, parents=True)
@@ -51,6 +52,14 @@ def attack(sandboxes: Sandboxes, state: Path) -> tuple[Finding, ...]:
         with sandboxes.hold(_specification(run, tree, bait)) as held:
             outcome = held.run()
     return _read(outcome, bait)
+
+
+def _sweep(sandboxes: Sandboxes, state: Path) -> None:
+    """Remove what probes of killed workers left; their folders are named after the processes that made them."""
+    for folder in state.glob("probe-*-*"):
+        if not Path("/proc", folder.name.split("-")[1]).exists():
+            sandboxes.reclaim(folder.name)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _set_out(folder: Path, token: str, stack: ExitStack) -> _Bait:

@@ -54,6 +54,8 @@ class BubblewrapSandboxes:
             how = launch.Start(uid, self._tools, self._mark(spec.run), workspace, stdin, stdout)
             started = launch.start(spec, how)
             stack.callback(started.close)
+            stack.callback(started.reap, 5.0)
+            stack.callback(started.kill)
             disk = None
             if workspace is not None and spec.workspace and spec.workspace.writable:
                 disk = DiskWatch(workspace, spec.limits.disk)
