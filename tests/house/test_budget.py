@@ -102,3 +102,33 @@ def test_no_mocks() -> None:
         if word in path.read_text("utf-8") and path != Path(__file__)
     ]
     assert users == []
+
+
+def imports(path: Path, known: dict[str, Path]) -> set[str]:
+    """The modules of ours that a module names in an import, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found.update(names & set(known) or {node.module})
+    return found & set(known)
+
+
+def test_no_module_imports_itself_by_way_of_others(capsys: pytest.CaptureFixture[str]) -> None:
+    known = {
+        ".".join(("ringfence", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): path
+        for path in MODULES
+    }
+    graph = {name: imports(path, known) - {name} for name, path in known.items()}
+    left = dict(graph)
+    while True:  # take away what imports nothing that is left; what remains lies on a cycle or leads to one
+        free = [name for name, needs in left.items() if not needs & set(left)]
+        if not free:
+            break
+        for name in free:
+            del left[name]
+    with capsys.disabled():
+        print(f"\nimport cycles: {sorted(left) or 'none'} ({len(graph)} modules)")
+    assert sorted(left) == []
