@@ -240,7 +240,7 @@ class GitIntake:
 
 
 class GitTransport:
-    """Mirrors, fresh intakes and the push; implements ports/git.py. `mirrors` is a directory that only the worker writes."""
+    """Mirrors, fresh intakes and the push; implements ports/git.py. Only the worker may write `mirrors`."""
 
     def __init__(self, mirrors: Path, *, protocols: str = "http:https") -> None:
         self._mirrors = mirrors

@@ -30,6 +30,7 @@ def demo(
     from ringfence.cli.interrupt import end_at_once
     from ringfence.cli.progress import follow
     from ringfence.cli.report import show_end
+    from ringfence.cli.screen import place
     from ringfence.settings import load
     from ringfence.wiring import working
 
@@ -37,8 +38,8 @@ def demo(
     with _site(root) as address:
         settings = load(root / "ringfence.toml")
         _say(json, f"code host    {address} (ours, local)")
-        _say(json, f"boundary     {root / 'boundary.yaml'}")
-        _say(json, f"ticket       {root / 'tickets' / (TICKET + '.md')}\n")
+        _say(json, f"boundary     {place(root / 'boundary.yaml')}")
+        _say(json, f"ticket       {place(root / 'tickets' / (TICKET + '.md'))}\n")
         with working(settings) as worker:
             run = worker.submit(TICKET)
             end_at_once(lambda: "the demo was ended; running it again begins anew")
@@ -48,7 +49,12 @@ def demo(
             url = worker.reading.view(run).pull_request
         if code == 0:
             code = _verified(root, run)
-            _say(json, "evidence     verified" if code == 0 else "evidence     BROKEN")
+            _say(
+                json,
+                "\nverified       the bundle holds: log, signatures, and the pushed tree is the validated tree"
+                if code == 0
+                else "\nBROKEN         the bundle does not hold",
+            )
         _farewell(root, address, url, json=json, serve=serve)
         if serve and code == 0:
             _until_interrupted()
@@ -228,7 +234,7 @@ def _verified(root: Path, run: str) -> int:
 def _farewell(root: Path, address: str, url: str, *, json: bool, serve: bool) -> None:
     from urllib.parse import urlsplit
 
-    from ringfence.cli.screen import program
+    from ringfence.cli.screen import place, program
     from ringfence.web.host.creation import create_login_link
 
     if json:
@@ -240,10 +246,10 @@ def _farewell(root: Path, address: str, url: str, *, json: bool, serve: bool) ->
     me, host = program(), root / "host"
     print(
         f"\nRead the pull request in a browser ({url}):\n"
-        f"  {me} host serve --root {host} --port {urlsplit(address).port}\n"
-        f"  {me} host login kim --root {host} --url {address}      (a link that logs the reviewer Kim in, once)\n"
+        f"  {me} host serve --root {place(host)} --port {urlsplit(address).port}\n"
+        f"  {me} host login kim --root {place(host)} --url {address}   # logs the reviewer Kim in, once\n"
         f"Look further (also logs, runs, doctor):\n"
-        f"  {me} show {TICKET}-r1 --settings {root / 'ringfence.toml'}"
+        f"  {me} show {TICKET}-r1 --settings {place(root / 'ringfence.toml')}"
     )
 
 

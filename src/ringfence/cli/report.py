@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ringfence.cli.screen import plain, program, show_json, table
+from ringfence.cli.screen import place, plain, program, show_json, table
 from ringfence.domain import events as e
 from ringfence.domain.events import Event
 from ringfence.domain.run import RunView
@@ -31,7 +31,8 @@ def show_run(look: Reading, run: str, *, json: bool) -> None:
         print(plain(line))
     if bundle.exists():
         key = look.places.state / "keys" / "evidence.pub"
-        print(f"\nevidence       {bundle}\nverify         {program()} verify {bundle} --key {key}")
+        print(f"\nevidence       {place(bundle)}")
+        print(f"verify         {program()} verify {place(bundle)} --key {place(key)}")
 
 
 def show_end(look: Reading, run: str, *, json: bool) -> int:

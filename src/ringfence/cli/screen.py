@@ -53,7 +53,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def program() -> str:
     """What to type to run these commands: the bare name when it is on the path, else where it is."""
-    return "ringfence" if shutil.which("ringfence") else str(Path(sys.argv[0]).absolute())
+    return "ringfence" if shutil.which("ringfence") else place(Path(sys.argv[0]).absolute())
+
+
+def place(path: Path) -> str:
+    """A path as a person would type it here: relative when it lies below the working directory."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def moment(seconds: float) -> str:

@@ -34,7 +34,8 @@ class Desk:
         self._shop = Workshop(run, ports, self.guard.reason)
 
     def take_up(self) -> None:
-        """Record that this worker carries the run now."""
+        """Record that this worker carries the run now; what an earlier one left running is ended first."""
+        self._ports.sandboxes.reclaim(self._run)
         admission.started(self._run, self._ports.worker, self._ports.version, self._ports.sandboxes, self._ports.log)
 
     def admit(self, ticket_id: str) -> admission.Case:
