@@ -26,5 +26,10 @@ def show(rows: Iterable[Row]) -> None:
     """A table on standard output."""
     print(f"{'what':<58} {'minimum':>12} {'median':>12} {'maximum':>12}  unit (runs)")
     for row in rows:
-        low, middle, high = min(row.samples), statistics.median(row.samples), max(row.samples)
-        print(f"{row.name:<58} {low:>12,.1f} {middle:>12,.1f} {high:>12,.1f}  {row.unit} ({len(row.samples)})")
+        low, middle, high = map(_shown, (min(row.samples), statistics.median(row.samples), max(row.samples)))
+        print(f"{row.name:<58} {low:>12} {middle:>12} {high:>12}  {row.unit} ({len(row.samples)})", flush=True)
+
+
+def _shown(value: float) -> str:
+    """Small numbers and ratios with two decimals."""
+    return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.1f}"
