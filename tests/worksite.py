@@ -130,7 +130,7 @@ class Worksite:
     def views(self) -> list[RunView]:
         """All runs, the newest first."""
         with reading(self.settings) as look:
-            return [look.view(run) for run in look.log.runs()]
+            return [look.view(run) for run in look.runs()]
 
     def events(self, run: str) -> tuple[Event, ...]:
         with reading(self.settings) as look:

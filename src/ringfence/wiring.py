@@ -62,6 +62,10 @@ class Reading:
     secrets: FileSecrets
     clock: SystemClock
 
+    def runs(self) -> tuple[str, ...]:
+        """Runs of tickets, the newest first; previews and the doctor's grants are on the log too, under other names."""
+        return tuple(run for run in self.log.runs() if _RUN_ID.match(run))
+
     def view(self, run: str) -> RunView:
         """What the log says of a run. Errors: `InputError` when there is none of that name."""
         found = self.events(run)
@@ -119,7 +123,7 @@ class Worker:
 
     def due(self) -> tuple[Ticket, ...]:
         """Approved tickets that no run has taken up as they stand now."""
-        views = [self.reading.view(run) for run in self.reading.log.runs()]
+        views = [self.reading.view(run) for run in self.reading.runs()]
         seen = {view.ticket_digest for view in views}
         return tuple(ticket for ticket in self.ports.tracker.approved() if ticket.digest not in seen)
 
@@ -162,7 +166,7 @@ def next_run(look: Reading, ticket_id: str) -> str:
             f"{ticket_id!r} is no ticket id", mend="ids are letters, digits, _ and -, at most 64, such as INV-7"
         )
     numbers = [0]
-    for run in look.log.runs():
+    for run in look.runs():
         match = _RUN_ID.match(run)
         if match and match[1] == ticket_id:
             if look.view(run).state is not RunState.ENDED:
@@ -190,7 +194,7 @@ def sweep_now(look: Reading) -> retention.Removed:
     """Remove what the boundary no longer keeps. Trees of a worker that is at work are left to it."""
     places, boundary = look.places, look.boundary
     at_work = place_is_taken(look.settings.state)
-    alive = frozenset(run for run in look.log.runs() if look.view(run).state is not RunState.ENDED)
+    alive = frozenset(run for run in look.runs() if look.view(run).state is not RunState.ENDED)
     checkouts = () if at_work else retention.sweep_checkouts(places, alive, make_sandboxes(look.settings))
     mirrors = () if at_work else retention.sweep_mirrors(places, boundary, look.clock)
     return retention.Removed(checkouts, mirrors, retention.sweep_logs(places, boundary, look.log, look.clock))
@@ -217,7 +221,7 @@ def health(look: Reading) -> Iterator[tuple[str, Callable[[], str]]]:
         ports = _ports(look, make_sandboxes(look.settings), _NoGateway())
         names = [repository.name for repository in look.boundary.repositories]
         for name in names:
-            with ports.broker.grant("doctor", "checkout", name) as grant:
+            with ports.broker.grant(f"doctor-{look.clock.token(4)}", "checkout", name) as grant:
                 ports.git.remote_ref(ports.code_host.git_url(name), "refs/heads/none", grant)
         return f"{look.settings.code_host.url}: {len(names)} repositories can be read"
 

@@ -142,6 +142,9 @@ def test_context_shows_the_brief_without_changing_anything(site: Worksite) -> No
     assert kinds["instructions"] == "base"
     assert "The value stands in value.txt." in shown["text"]
     assert set(site.refs()) == {"refs/heads/main"}
+    assert site.ringfence("runs", "--json").stdout == "[]\n"
+    assert site.ringfence("worker", "--once").returncode == 0
+    assert [view.outcome for view in site.views()] == ["pull_request"], "a look at the brief does not use the ticket up"
 
 
 def test_the_worker_takes_each_ticket_once_as_it_stands(site: Worksite) -> None:
@@ -151,6 +154,14 @@ def test_the_worker_takes_each_ticket_once_as_it_stands(site: Worksite) -> None:
         assert done.returncode == 0, done.stderr
     assert sorted(view.id for view in site.views()) == ["T-1-r1", "T-2-r1"]
     assert {view.outcome for view in site.views()} == {"pull_request"}
+
+
+def test_an_unreadable_ticket_stops_no_other(site: Worksite) -> None:
+    (site.root / "tickets" / "T-0.md").write_text("no front matter\n")
+    done = site.ringfence("worker", "--once")
+    assert done.returncode == 0
+    assert "T-0.md" in done.stderr
+    assert [view.outcome for view in site.views()] == ["pull_request"]
 
 
 def test_logs_and_show_say_the_same_as_the_log(site: Worksite) -> None:

@@ -18,7 +18,7 @@ def runs(settings: SettingsOption = None, json: JsonOption = False) -> None:
     from ringfence.wiring import reading
 
     with reading(load(settings)) as look:
-        views = [(look.log.records(run)[0].time, look.view(run)) for run in look.log.runs()]
+        views = [(look.log.records(run)[0].time, look.view(run)) for run in look.runs()]
     if json:
         show_json([{"began": began, **asdict(view)} for began, view in views])
         return
