@@ -5,11 +5,11 @@ and the collection of what an agent left. The agent's own git directory is never
 agent; its tree is read with a git directory and an index of ours. The host only sees objects, after fsck.
 """
 
+import itertools
 import os
-import shutil
 import socket
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,6 +38,8 @@ git -c core.hooksPath=/dev/null -c checkout.workers=2 checkout -q -f -B work "$1
 
 _COLLECT = """set -e
 exec 3>&1 1>&2
+odd=$(find . -path ./.git -prune -o -name '.git*' ! -type f ! -type d ! -type l -print)
+if [ -n "$odd" ]; then echo "neither a file nor a link, and git would wait for it for ever: $odd"; exit 1; fi
 git init -q -b agent
 echo /mirror/objects > "$GIT_DIR/objects/info/alternates"
 if [ -s /ringfence/patch.pack ]; then git index-pack --stdin --fix-thin < /ringfence/patch.pack > /dev/null; fi
@@ -183,17 +185,26 @@ class Rooms:
             files={**spec.files, "/ringfence/index": room.index},
         )
         ours, theirs = socket.socketpair()
-        with ours, theirs, self._sandboxes.hold(spec, stdin=theirs.fileno(), stdout=theirs.fileno()) as sandbox:
-            theirs.close()
-            self._started(spec, sandbox)
-            with ThreadPoolExecutor(1) as fetching:
-                fetched = fetching.submit(objects.fetch_from_sandbox, intake, ours.fileno(), ours.fileno(), ref)
+
+        def fetch() -> None:
+            try:
+                objects.fetch_from_sandbox(intake, ours.fileno(), ours.fileno(), ref)
+            finally:
+                # Nobody reads any more: who still writes inside must end now, not at its own time limit.
+                ours.shutdown(socket.SHUT_RDWR)
+
+        with ours, theirs, ThreadPoolExecutor(1) as fetching:
+            with self._sandboxes.hold(spec, stdin=theirs.fileno(), stdout=theirs.fileno()) as sandbox:
+                theirs.close()
+                self._started(spec, sandbox)
+                fetched = fetching.submit(fetch)
                 outcome = sandbox.run(stop=self._stop)
-                fault = fetched.exception()
-            self._ended(spec, outcome)
+            fault = fetched.exception()
+        digest = self._ended(spec, outcome)
         if outcome.exit_code != 0 or fault is not None:
-            said = str(fault) if fault else ""
-            raise RunStopped("collect_failed", "what the agent left could not be taken in", where=said or _end(outcome))
+            said = self._artifacts.get(digest).decode("utf-8", "replace").strip().splitlines()
+            where = " | ".join(said[-3:])[:600] or (str(fault) if fault else _end(outcome))
+            raise RunStopped("collect_failed", "what the agent left could not be taken in", where=where)
 
     def _git_spec(self, role: str, argv: tuple[str, ...], source: Source, path: Path) -> SandboxSpec:
         files: Mapping[str, bytes] = {"/ringfence/patch.pack": source.pack} if source.pack else {}
@@ -242,24 +253,65 @@ class Rooms:
         return digest
 
 
-def remove_tree(path: Path) -> None:
-    """Remove an untrusted tree without following anything in it, whatever its modes."""
+def remove_tree(path: Path) -> int:
+    """Remove an untrusted tree, whatever its modes and its depth, without following anything; the bytes of its files.
 
-    def unlock(function: Callable[[str], object], name: str, _fault: object) -> None:
-        # A directory that its owner made unreadable: the worker may still take it away.
-        parent = Path(name).parent
-        for directory in (parent, Path(name)):
-            if directory.is_dir() and not directory.is_symlink():
-                directory.chmod(stat.S_IRWXU)
-        if Path(name).is_dir() and not Path(name).is_symlink():
-            shutil.rmtree(name, onerror=unlock)
-        elif os.path.lexists(name):
-            function(name)
+    Directories are lifted to the top one by one and removed there, so that a tree that is deeper than a path
+    can be long, or than this process may recurse or open, is taken away like any other.
+    """
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+        return 0
+    top = _open_unlocked(str(path), None)
+    try:
+        with os.scandir(top) as entries:
+            taken = frozenset(entry.name for entry in entries)
+        lifted = (free for free in map("lifted-{}".format, itertools.count()) if free not in taken)
+        waiting, removed = _empty(top, top, lifted)
+        while waiting:
+            name = waiting.pop()
+            directory = _open_unlocked(name, top)
+            try:
+                deeper, size = _empty(directory, top, lifted)
+            finally:
+                os.close(directory)
+            os.rmdir(name, dir_fd=top)
+            waiting += deeper
+            removed += size
+    finally:
+        os.close(top)
+    path.rmdir()
+    return removed
 
-    if path.is_symlink():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path, onerror=unlock)
+
+def _empty(directory: int, top: int, names: Iterator[str]) -> tuple[list[str], int]:
+    """Unlink what is in a directory and lift its directories to the top; what they are called there, and the bytes."""
+    waiting, removed = [], 0
+    with os.scandir(directory) as entries:
+        found = list(entries)
+    for entry in found:
+        if not entry.is_dir(follow_symlinks=False):
+            removed += entry.stat(follow_symlinks=False).st_size
+            os.unlink(entry.name, dir_fd=directory)
+        elif directory == top:
+            waiting.append(entry.name)
+        else:
+            # Moving a directory writes in it (its `..`), so its owner must be allowed to.
+            os.close(_open_unlocked(entry.name, directory))
+            waiting.append(next(names))
+            os.rename(entry.name, waiting[-1], src_dir_fd=directory, dst_dir_fd=top)
+    return waiting, removed
+
+
+def _open_unlocked(name: str, directory: int | None) -> int:
+    """Open a directory to read, never a link, after giving its owner every right to it."""
+    place = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        if stat.S_IMODE(os.fstat(place).st_mode) & stat.S_IRWXU != stat.S_IRWXU:
+            Path(f"/proc/self/fd/{place}").chmod(stat.S_IRWXU)
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
+    finally:
+        os.close(place)
 
 
 def _read_index(path: Path) -> tuple[bytes, int]:

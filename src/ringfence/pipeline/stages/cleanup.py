@@ -1,8 +1,6 @@
 """Cleanup: nothing of a run stays on disk or in memory; always, also after a crash, whatever happened before."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from ringfence.domain.errors import RingfenceError, RunStopped
 from ringfence.domain.events import CheckoutRemoved
@@ -78,20 +76,7 @@ _REASONS = {
 def sweep(run: str, places: Places, sandboxes: Sandboxes, log: AuditLog) -> Swept:
     """End and remove whatever the run still has."""
     processes = sandboxes.reclaim(run)
-    size = _size(places.run(run))
-    remove_tree(places.run(run))
+    size = remove_tree(places.run(run))
     places.cancel(run).unlink(missing_ok=True)
     log.append(run, CheckoutRemoved(size), once="checkout.removed")
     return Swept(size, processes)
-
-
-def _size(path: Path) -> int:
-    """Bytes of the regular files below a path, without following links; unreadable places count nothing."""
-    total = 0
-    for root, _directories, names in os.walk(path, onerror=None, followlinks=False):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(root, name)).st_size  # noqa: PTH118 - fast on large trees
-            except OSError:
-                continue
-    return total
