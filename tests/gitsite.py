@@ -183,6 +183,7 @@ class GitSite:
     def naive(self, tree: Path, *argv: str, stdin: str = "") -> None:
         """What a careless worker would do: git on the host, in the tree that the agent wrote."""
         environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_TERMINAL_PROMPT": "0"}
+        environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(self.mirror / "objects")  # as the sandbox has them
         who = ("-c", "user.name=w", "-c", "user.email=w@example.internal", "-c", "safe.directory=*")
         subprocess.run(
             ["git", *who, "-c", "protocol.file.allow=always", *argv], cwd=tree, env=environment, input=stdin.encode(),
@@ -215,15 +216,21 @@ def all_objects(repository: Path) -> bytes:
 
 @contextmanager
 def git_site(
-    root: Path, files: Mapping[str, str] | None = None, *, boundary: Mapping[str, Any] | None = None
+    root: Path,
+    files: Mapping[str, str] | None = None,
+    *,
+    boundary: Mapping[str, Any] | None = None,
+    submodule: str = "",
 ) -> Iterator[GitSite]:
-    """A repository with these files and a worker that is about to work on it."""
+    """A repository with these files (and an entry for a submodule) and a worker that is about to work on it."""
     origin, state = root / "origin", root / "state"
     for path, text in (files or FILES).items():
         (origin / path).parent.mkdir(parents=True, exist_ok=True)
         (origin / path).write_text(text)
     run_git(origin, "init", "-q")
     run_git(origin, "add", "-A")
+    if submodule:
+        run_git(origin, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},{submodule}")
     run_git(origin, "commit", "-qm", "base")
     document = parse(Worksite(root, Server(root)).boundary(boundary).read_text(), source="boundary.yaml")
     assert isinstance(document, Boundary), document

@@ -36,7 +36,9 @@ if [ -s /ringfence/patch.pack ]; then git index-pack --stdin --fix-thin < /ringf
 git -c core.hooksPath=/dev/null -c checkout.workers=2 checkout -q -f -B work "$1"
 """
 
-_COLLECT = """set -e
+#: Before git looks at the tree: pipes are refused, because it would read them for ever, and so are submodules that are
+#: no longer empty, because it would start a git of its own in each, with the configuration that it finds there.
+_COLLECT = r"""set -e
 exec 3>&1 1>&2
 odd=$(find . -path ./.git -prune -o -name '.git*' ! -type f ! -type d ! -type l -print)
 if [ -n "$odd" ]; then echo "neither a file nor a link, and git would wait for it for ever: $odd"; exit 1; fi
@@ -44,6 +46,9 @@ git init -q -b agent
 echo /mirror/objects > "$GIT_DIR/objects/info/alternates"
 if [ -s /ringfence/patch.pack ]; then git index-pack --stdin --fix-thin < /ringfence/patch.pack > /dev/null; fi
 cp /ringfence/index "$GIT_INDEX_FILE"
+filled=$(git ls-files -s -z | sed -zn 's/^160000 [0-9a-f]* 0\t/.\//p' |
+    xargs -0r sh -c 'for path; do [ ! -d "$path" ] || find "$path" -mindepth 1 -print -quit; done' sh)
+if [ -n "$filled" ]; then echo "something was put into a submodule: $filled"; exit 1; fi
 touch -d "@$2" "$GIT_INDEX_FILE"
 git -c core.hooksPath=/dev/null add -A -- .
 tree=$(git write-tree)
