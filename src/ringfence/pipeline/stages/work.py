@@ -20,7 +20,7 @@ from ringfence.pipeline.rooms import Room, Rooms, Source
 from ringfence.ports.agent import Agent, AgentTask
 from ringfence.ports.artifacts import Artifacts
 from ringfence.ports.audit_log import AuditLog
-from ringfence.ports.gateway import DoorPolicy, Gateway
+from ringfence.ports.gateway import DoorPolicy, Gateway, OpenDoor
 from ringfence.ports.intake import Intake
 from ringfence.ports.objects import Authorship, Objects
 from ringfence.ports.sandbox import HeldSandbox, Mount
@@ -88,15 +88,21 @@ def _run_agent(task: Assignment, bench: Bench, room: Room) -> None:
         mounts=(*spec.mounts, *launch.mounts, *beside),
         doors=(DOOR,),
     )
+    opened: list[OpenDoor] = []
     with ExitStack() as doors:
 
         def open_door(sandbox: HeldSandbox) -> Callable[[], str | None]:
-            return doors.enter_context(bench.gateway.open(sandbox.doors[DOOR], policy)).denied
+            opened.append(doors.enter_context(bench.gateway.open(sandbox.doors[DOOR], policy)))
+            return opened[0].denied
 
         outcome, digest = bench.rooms.run(spec, held=open_door)
+        denied = opened[0].denied()
     report = bench.agent.report(bench.artifacts.get(digest))
     ended = outcome.stopped or report.outcome
     bench.log.append(task.run, AgentEnded(task.attempt, bench.agent.name, ended, report.turns, report.message[:2000]))
+    if denied is not None:
+        # A final no of the gateway ends the run, however the agent took it.
+        raise RunStopped(denied, "the model gateway said no for good", where=report.message[:500])
     if ended not in ("finished", "gave_up", "turns"):
         raise RunStopped(f"agent_{ended}", f"the agent ended with {ended!r}", where=report.message[:500])
 

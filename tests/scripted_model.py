@@ -21,6 +21,7 @@ class Exchange(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.server.lock:
             self.server.requests.append(body)
+            self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
             number = len(self.server.requests) - 1
         self.server.steps[min(number, len(self.server.steps) - 1)](self)
 
@@ -60,6 +61,7 @@ class ScriptedModel(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Exchange)
         self.steps = steps
         self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         self.lock = threading.Lock()
 
     @property

@@ -1,0 +1,74 @@
+"""A run whose model is an OpenAI-compatible server with a credential: everything but the recording."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from ringfence.domain import events as e
+from scripted_model import ScriptedModel, finish, refuses, scripted, shell, streams
+from worksite import REPOSITORY, Worksite
+
+KEY = "sk-canary-5f1d0c8e7b2a4936"
+
+
+def furnish(site: Worksite, server: ScriptedModel, **limits: int) -> None:
+    """Point the site's one route at the server, with a credential."""
+    key = site.root / "secrets" / "model"
+    key.touch(mode=0o600)
+    key.write_text(KEY)
+    site.settings_path.write_text(site.settings_path.read_text() + '[secrets.model-key]\nfile = "secrets/model"\n')
+    route = {
+        "name": "inside", "provider": "openai", "endpoint": f"{server.door}/v1", "models": ["local-model"],
+        "credential": "model-key", "repositories": [REPOSITORY], "data_classes": ["internal"],
+        "prompts_logged": "nowhere", "outputs_logged": "nowhere", "retention": "disabled", "internal": True,
+    }  # fmt: skip
+    names = [{"name": "host-read", "purpose": "checkout", "repositories": [REPOSITORY]},
+             {"name": "host-write", "purpose": "publish", "repositories": [REPOSITORY]},
+             {"name": "model-key", "purpose": "model"}]  # fmt: skip
+    changes = {"models.routes": [route], "models.default": "inside/local-model", "secrets": names}
+    site.boundary({**changes, **{f"limits.run.{name}": value for name, value in limits.items()}})
+
+
+def kept_with(site: Worksite, value: str) -> Iterator[str]:
+    return (name for name, content in site.kept() if value.encode() in content)
+
+
+def test_a_real_wire_carries_a_ticket_and_the_key_stays_outside(site: Worksite) -> None:
+    attempt = (shell("env; cat /proc/self/environ; echo 2 > value.txt"), finish())
+    with scripted(*attempt) as server:
+        furnish(site, server)
+        code, view = site.run()
+    assert (code, view.outcome) == (0, "pull_request")
+    assert [headers["authorization"] for headers in server.headers] == [f"Bearer {KEY}"] * 2
+    assert KEY not in str(server.requests), "the agent cannot send what it does not have"
+    assert list(kept_with(site, KEY)) == []
+    called = [event for event in site.events(view.id) if isinstance(event, e.ModelCalled)]
+    assert {(c.route, c.provider, c.model, c.replayed) for c in called} == {("inside", "openai", "local-model", False)}
+    assert view.spent.requests == 2
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (refuses(401, '{"error":{"message":"bad key ' + KEY + '"}}'), "provider_refused"),
+        (refuses(503), "agent_"),
+        (streams(b"<html>hello</html>"), "agent_"),
+    ],
+)
+def test_a_failing_provider_stops_the_run_with_a_reason(site: Worksite, step: object, reason: str) -> None:
+    with scripted(step) as server:  # type: ignore[arg-type]
+        furnish(site, server)
+        code, view = site.run()
+    assert (code, view.outcome) == (7, "stopped")
+    assert reason in view.reason, (view.reason, view.detail)
+    assert set(site.refs()) == {"refs/heads/main"}
+    assert list(kept_with(site, KEY)) == [], "not even when the provider says it"
+
+
+def test_a_spent_budget_ends_the_run(site: Worksite) -> None:
+    with scripted(shell("true")) as server:
+        furnish(site, server, requests=5)
+        code, view = site.run()
+    assert (code, view.reason) == (7, "requests_spent")
+    assert len(server.requests) == 5
+    assert view.spent.requests == 5
