@@ -34,6 +34,7 @@ def test_attempts_are_real_and_succeed_in_a_careless_sandbox(cage: Cage) -> None
         program.write_bytes(Path(probe_program.__file__).read_bytes())
         given = {
             "canary": str(canary), "outside": str(outside), "port": 9, "abstract": "nobody", "worker": os.getpid(),
+            "pid_namespace": str(Path("/proc/self/ns/pid").readlink()),
             "name": "probe.example.internal", "secret_variable": cage.canary, "temporary": 1 << 24,
         }  # fmt: skip
         careless = ["bwrap", "--unshare-net"]

@@ -83,6 +83,7 @@ def _specification(run: str, tree: Path, bait: _Bait) -> SandboxSpec:
         "abstract": bait.abstract,
         "name": "probe.example.internal",
         "worker": os.getpid(),
+        "pid_namespace": str(Path("/proc/self/ns/pid").readlink()),
         "secret_variable": bait.secret,
         "temporary": _TEMPORARY,
     }

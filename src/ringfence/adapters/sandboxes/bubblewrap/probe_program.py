@@ -191,15 +191,17 @@ def other_processes(_given: dict[str, Any]) -> Result:
 
 
 def host_processes(given: dict[str, Any]) -> Result:
-    """See or signal processes of the host."""
-    seen = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    reachable = True
+    """See or signal processes of the host. The worker's own number says nothing where it is a container's first."""
+    ours = {1, os.getpid(), os.getppid()}
+    seen = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    reachable = given["worker"] not in ours
     try:
         os.kill(given["worker"], 0)
     except OSError:
-        reachable = given["worker"] in seen
-    strangers = [pid for pid in seen if pid not in (1, os.getpid(), os.getppid())]
-    return not strangers and not reachable, f"sees {sorted(seen)}; the worker is {given['worker']} outside"
+        reachable = given["worker"] in seen - ours
+    shared = str(Path("/proc/self/ns/pid").readlink()) == given["pid_namespace"]
+    held = not seen - ours and not reachable and not shared
+    return held, f"sees {sorted(seen)} in {'the same' if shared else 'its own'} pid namespace"
 
 
 def environment(given: dict[str, Any]) -> Result:
