@@ -141,12 +141,12 @@ def _repaired(facts: Facts) -> str:
 
 def _left(facts: Facts) -> str:
     """Which walls there were, and what went through or tried to."""
-    levels = ", ".join(code(level, 60) for level in facts.levels) or "**none was recorded**"
+    levels = ", ".join(code(level, 160) for level in facts.levels) or "**none was recorded**"
     controls = ", ".join(code(control, 60) for control in facts.controls)
     lines = [f"- Sandbox level that ran: {levels}" + (f", with {controls} in every sandbox" if controls else "")]
     lines += [_model(one) for one in facts.models] or ["- Models: none was called."]
     if not facts.egress:
-        lines.append("- Network: none; no attempt to leave was recorded.")
+        lines.append("- Network: none was given, and nothing left by it; what was tried inside is not seen.")
     for one in facts.egress[:_MOST_ROWS]:
         lines.append(f"- Network: {code(one.decision, 20)} {code(one.destination)} by rule {code(one.rule, 80)}")
     lines += _more(len(facts.egress))
