@@ -23,13 +23,14 @@ from ringfence.adapters.sandboxes.bubblewrap import BubblewrapSandboxes
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.budget import Spent
 from ringfence.domain.chain import first_break
+from ringfence.domain.checks import Report
 from ringfence.domain.errors import RunStopped
 from ringfence.domain.events import CommandRan, Event, PatchRefused, from_json
 from ringfence.domain.parse import parse
 from ringfence.domain.patch import FileChange, Patch
 from ringfence.domain.redaction import Redactor
 from ringfence.pipeline.rooms import Room, Rooms, Source
-from ringfence.pipeline.stages import work
+from ringfence.pipeline.stages import validation, work
 from ringfence.ports.agent import AgentReport, AgentTask, Launch
 from ringfence.ports.broker import Grant, Secret
 from ringfence.ports.gateway import DoorPolicy
@@ -130,6 +131,14 @@ class GitSite:
             RUN, number, REPOSITORY, source, self.base, "brief", message, 1_800_000_000, (), Spent()
         )  # fmt: skip
         return work.attempt(task, bench, self.intake)
+
+    def validate(self, patch: Patch) -> Report:
+        """The validation stage on the candidate's tree."""
+        pack = GitIntake().pack(self.intake, patch.commit, self.base)
+        source = Source(self.mirror, patch.commit, pack)
+        return validation.validate(
+            RUN, source, patch.tree, self.rooms, self.log, self.artifacts, side="patch", attempt=patch.attempt
+        )
 
     def refused(self, script: str) -> PatchRefused:
         """The work stage refuses what this script left: the refusal, read back from the log."""
