@@ -139,7 +139,8 @@ def test_f09_i01_set_up_commands_have_neither_network_nor_secrets_nor_a_way_to_c
     """What a package's own install script would do when the set-up starts it."""
     steal = (
         "env; cat /proc/*/environ; ls -A / /home /root /mirror; cat {secret}; cat /proc/net/dev;"
-        "touch /usr/bin/planted; echo x > /usr/bin/git; python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 1), 1)';"
+        "touch /usr/bin/planted; echo x > /usr/bin/git;"
+        "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 1), 1)';"
         "python3 -c 'import socket; socket.getaddrinfo(\"git.example.internal\", 443)'; echo END; exit 0\n"
     )
     secret = tmp_path / "site" / "state" / "secrets" / "token"
