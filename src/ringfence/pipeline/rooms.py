@@ -38,6 +38,9 @@ git -c core.hooksPath=/dev/null -c checkout.workers=2 checkout -q -f -B work "$1
 
 #: Before git looks at the tree: pipes are refused, because it would read them for ever, and so are submodules that are
 #: no longer empty, because it would start a git of its own in each, with the configuration that it finds there.
+#: The index is refreshed before `add` (exit code 1: something did change), for `add` writes an object for every file
+#: whose times do not prove it unchanged, whatever is in it, and would fill the temporary space. Nothing changes the
+#: tree any more, so that what the refresh has compared is true at any later time, and the index is dated so.
 _COLLECT = r"""set -e
 exec 3>&1 1>&2
 odd=$(find . -path ./.git -prune -o -name '.git*' ! -type f ! -type d ! -type l -print)
@@ -50,6 +53,8 @@ filled=$(git ls-files -s -z | sed -zn 's/^160000 [0-9a-f]* 0\t/.\//p' |
     xargs -0r sh -c 'for path; do [ ! -d "$path" ] || find "$path" -mindepth 1 -print -quit; done' sh)
 if [ -n "$filled" ]; then echo "something was put into a submodule: $filled"; exit 1; fi
 touch -d "@$2" "$GIT_INDEX_FILE"
+git update-index -q --ignore-submodules --refresh --force-write-index || [ $? = 1 ]
+touch -d @4294967295 "$GIT_INDEX_FILE"
 git -c core.hooksPath=/dev/null add -A -- .
 tree=$(git write-tree)
 commit=$(git commit-tree "$tree" -p "$1" -m agent)
