@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
-from scripted_model import ScriptedModel, Step, refuses, shell
 
 from ringfence.adapters.agents.builtin import BuiltinAgent
 from ringfence.adapters.sandboxes.bubblewrap.sandboxes import BubblewrapSandboxes
@@ -16,6 +15,7 @@ from ringfence.demo_content import boundary_text
 from ringfence.domain.boundary import Boundary
 from ringfence.ports.agent import AgentTask
 from ringfence.ports.sandbox import HeldSandbox, Mount, SandboxSpec, Workspace
+from scripted_model import ScriptedModel, Step, refuses, shell
 
 PORT = 8321
 RUN = "agent-contract"

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from scripted_model import Exchange, ScriptedModel, Step, calls, finish, refuses, says, scripted, shell, streams
 
 from ringfence.adapters.agents.builtin import BuiltinAgent
 from ringfence.ports.agent import Agent, AgentReport, AgentTask
+from scripted_model import Exchange, ScriptedModel, Step, calls, finish, refuses, says, scripted, shell, streams
 
 Ran = tuple[AgentReport, list[dict[str, object]], int]
 
