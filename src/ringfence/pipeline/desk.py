@@ -15,6 +15,7 @@ from ringfence.domain.events import BriefAssembled, RepairRequested, RunEnded
 from ringfence.domain.facts import gather
 from ringfence.domain.globs import protects
 from ringfence.domain.patch import Patch
+from ringfence.domain.rules import branch_of
 from ringfence.domain.run import RunState
 from ringfence.pipeline.ports import Ports
 from ringfence.pipeline.rooms import Source
@@ -44,7 +45,8 @@ class Desk:
         ticket = ports.tracker.ticket(ticket_id)
         case = admission.decide(self._run, ticket, ports.boundary, ports.boundary_digest, ports.log)
         kept = replace(ticket, title=ports.redact(ticket.title), body=ports.redact(ticket.body))
-        return replace(case, ticket=kept)
+        # The branch too is named after the redacted title: the code host and the log would show it.
+        return replace(case, ticket=kept, branch=branch_of(ports.boundary, kept))
 
     def check_out(self, case: admission.Case) -> checkout.Checkout:
         """Checkout gets read grants."""
