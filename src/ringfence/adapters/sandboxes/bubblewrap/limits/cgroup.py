@@ -38,8 +38,9 @@ class Group:
             (place / "cgroup.procs").write_text(str(pid))
 
     def processes(self) -> list[int]:
-        """Who is in it."""
-        return [int(line) for line in _read(self.places["pids"] / "cgroup.procs").split()]
+        """Who is in it and alive. The dead stay listed while nobody waits for them, as in many containers."""
+        listed = [int(line) for line in _read(self.places["pids"] / "cgroup.procs").split()]
+        return [pid for pid in listed if not _dead(pid)]
 
     def out_of_memory(self) -> bool:
         """Whether the kernel has ended something of it for lack of memory."""
@@ -234,6 +235,13 @@ def _delegate(base: Path) -> None:
             with suppress(ProcessLookupError):
                 (leaf / "cgroup.procs").write_text(pid)
     (base / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in _REQUIRED))
+
+
+def _dead(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def _read(path: Path) -> str:
