@@ -67,8 +67,8 @@ class Workshop:
         """Rooms of the read-only repositories, for as long as the block runs."""
         made: list[tuple[str, Room]] = []
         try:
-            for name, commit in taken.context:
-                room = rooms.make(f"context-{name.replace('/', '-')}", Source(self._ports.git.mirror(name), commit))
+            for number, (name, commit) in enumerate(taken.context):
+                room = rooms.make(f"context-{number}", Source(self._ports.git.mirror(name), commit))
                 made.append((name, room))
             yield tuple(made)
         finally:
