@@ -5,6 +5,7 @@ The run ends in a pull request, as each attack leaves the checks green. Each tes
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,8 +65,10 @@ class Watch:
             for place in Path("/proc").iterdir():
                 if place.name.isdigit():
                     self._look(place)
-            for config in (*self.site.state.glob("runs/*/*.git/config"), *self.site.state.glob("runs/*/*/.git/config")):
-                self._search(config)
+            for pattern in ("runs/*/*.git/config", "runs/*/*/.git/config"):
+                with suppress(FileNotFoundError):  # a tree that goes while it is looked at is there the next time
+                    for config in self.site.state.glob(pattern):
+                        self._search(config)
 
     def _look(self, place: Path) -> None:
         words = self._search(place / "cmdline").split(b"\0")
