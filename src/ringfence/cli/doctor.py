@@ -10,6 +10,8 @@ import typer
 from ringfence.cli.work import JsonOption, SettingsOption
 from ringfence.domain.errors import RingfenceError
 
+CGROUPS = "control groups demanded"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -19,6 +21,8 @@ class Finding:
     ok: bool
     detail: str
     mend: str = ""
+    #: False for what is better to have and not demanded here: a control group that the boundary only prefers.
+    required: bool = True
 
 
 def doctor(settings: SettingsOption = None, json: JsonOption = False) -> None:
@@ -28,27 +32,30 @@ def doctor(settings: SettingsOption = None, json: JsonOption = False) -> None:
     """
     from ringfence.cli.screen import plain, show_json
 
-    findings = list(_host())
-    findings += _configured(settings)
-    failed = [finding for finding in findings if not finding.ok]
+    configured = list(_configured(settings))
+    findings = [*_host(any(finding.name == CGROUPS for finding in configured)), *configured]
+    failed = [finding for finding in findings if not finding.ok and finding.required]
     if json:
         show_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})
     else:
         for finding in findings:
-            print(plain(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:<28} {finding.detail}"))
+            word = "ok  " if finding.ok else "FAIL" if finding.required else "note"
+            print(plain(f"{word}  {finding.name:<28} {finding.detail}"))
             if not finding.ok and finding.mend:
                 print(plain(f"      mend: {finding.mend}"))
     if failed:
         raise typer.Exit(3)
 
 
-def _host() -> Iterator[Finding]:
+def _host(cgroups: bool) -> Iterator[Finding]:
     from ringfence.adapters.sandboxes.bubblewrap.prerequisites import prerequisites
 
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer")
     for found in prerequisites():
-        yield Finding(found.name, found.ok, found.detail, found.mend)
+        yield Finding(
+            found.name, found.ok, found.detail, found.mend, required=cgroups or found.name != "control groups"
+        )
 
 
 def _configured(settings: Path | None) -> Iterator[Finding]:
@@ -65,6 +72,8 @@ def _configured(settings: Path | None) -> Iterator[Finding]:
         with wiring.reading(found) as look:
             yield Finding("settings", True, str(path))
             yield Finding("boundary", True, f"{found.worker.boundary} ({look.boundary.name})")
+            if look.boundary.limits.sandbox.cgroup == "required":
+                yield Finding(CGROUPS, True, "limits.sandbox.cgroup: required")
             for name, check in wiring.health(look):
                 yield _tried(name, check)
     except RingfenceError as error:

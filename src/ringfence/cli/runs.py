@@ -67,14 +67,12 @@ def logs(
 
 def cancel(run: RunArgument, settings: SettingsOption = None, json: JsonOption = False) -> None:
     """End a run: its sandbox is killed within a second, its trees are removed, and the log says who asked."""
-    import getpass
-
-    from ringfence.cli.screen import show_json
+    from ringfence.cli.screen import show_json, user
     from ringfence.settings import load
     from ringfence.wiring import reading
 
     with reading(load(settings)) as look:
-        asked = look.cancel(run, getpass.getuser())
+        asked = look.cancel(run, user())
     if json:
         show_json({"run": run, "cancelled": asked})
     else:

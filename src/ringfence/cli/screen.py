@@ -1,6 +1,8 @@
 """What commands print: errors, tables and progress; rich on a terminal, plain in a pipe, JSON for scripts."""
 
 import json
+import os
+import pwd
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -59,6 +61,14 @@ def program() -> str:
 def place(path: Path) -> str:
     """A path as a person would type it here: relative when it lies below the working directory."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def user() -> str:
+    """Who is asking, for the log: the account's name, or its number where it has none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
 
 
 def moment(seconds: float) -> str:
