@@ -13,10 +13,10 @@ from typing import Any
 
 from ringfence.adapters.model_providers.openai import OpenAIProvider
 from ringfence.adapters.model_providers.replay import ReplayProvider
+from ringfence.child.confine import confine
+from ringfence.child.wire import encode
 from ringfence.domain.errors import InputError, RingfenceError
-from ringfence.gateway.confine import confine
-from ringfence.gateway.server import serve
-from ringfence.gateway.wire import encode
+from ringfence.gateway.server import serve_routes
 from ringfence.ports.broker import Secret
 from ringfence.ports.model_provider import ModelProvider
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     except (RingfenceError, OSError) as error:
         control.sendall(encode({"kind": "failed", "what": f"the gateway cannot be confined: {error}"}))
         return 3
-    asyncio.run(serve(control, doors, make_provider))
+    asyncio.run(serve_routes(control, doors, make_provider))
     return 0
 
 

@@ -11,9 +11,9 @@ from typing import Any, Protocol, TypeVar
 
 import h11
 
+from ringfence.child.agent_socket import AgentSocket
 from ringfence.domain.errors import HostFailed
 from ringfence.gateway import conversation as c
-from ringfence.gateway.agent_socket import AgentSocket
 from ringfence.gateway.attempt import Steps
 from ringfence.gateway.call import Call
 from ringfence.gateway.door import Door
@@ -103,8 +103,11 @@ class Upstream:
 class AgentConnection:
     """Serves one connection until its end."""
 
-    def __init__(self, door: Door, provider: ModelProvider, recorder: Recorder, socket: AgentSocket) -> None:
+    def __init__(
+        self, door: Door, provider: ModelProvider, recorder: Recorder, socket: AgentSocket, turn: asyncio.Semaphore
+    ) -> None:
         self._door = door
+        self._turn = turn
         self._recorder = recorder
         self._socket = socket
         self._upstream = Upstream(provider, socket.left)
@@ -115,17 +118,17 @@ class AgentConnection:
         """The door is being closed: end what goes on here as if the agent had left."""
         self._socket.leave()
 
-    async def serve(self, turn: asyncio.Semaphore) -> None:
-        """Answer one request after the other; `turn` limits how many of a door are answered at once."""
+    async def serve(self) -> None:
+        """Answer one request after the other; the door's turn limits how many are answered at once."""
         try:
-            while await self._serve_one(turn):
+            while await self._serve_one():
                 self._http.start_next_cycle()
         except (ConnectionError, TimeoutError):
             self._broken = True
         finally:
             await self._socket.close(linger=not self._broken)
 
-    async def _serve_one(self, turn: asyncio.Semaphore) -> bool:
+    async def _serve_one(self) -> bool:
         try:
             head = await self._head()
         except h11.RemoteProtocolError:
@@ -135,7 +138,7 @@ class AgentConnection:
         else:
             if head is None:
                 return False
-        async with turn:
+        async with self._turn:
             exchange = Exchange(self._door, asyncio.get_running_loop().time)
             try:
                 await self._drive(exchange.run(head) if head is not None else exchange.garbled())

@@ -1,6 +1,6 @@
-"""What the gateway's process gives up before it reads a byte that a sandbox wrote.
+"""What an enforcement point's process gives up before it reads a byte that a sandbox wrote.
 
-Its memory holds credentials, so: another user than the worker's when the worker is root, no new
+Its memory may hold credentials, so: another user than the worker's when the worker is root, no new
 privileges, no core dumps, no debugger and no /proc files for processes of the same user, no files written,
 and death with the thread that started it. Linux only.
 """
@@ -29,7 +29,8 @@ def confine(user: int | None) -> None:
         os.setresuid(user, user, user)
     if 0 in (*os.getresuid(), *os.getresgid()):
         raise ControlMissing(
-            "the gateway would read a sandbox's bytes as root", mend="give it a dedicated user that is not root"
+            "an enforcement point would read a sandbox's bytes as root",
+            mend="give it a dedicated user that is not root",
         )
     # After the change of user, which clears both of these.
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,6 +1,6 @@
-"""The control channel between the worker and the gateway's process: frames of one JSON object and blobs.
+"""The control channel between the worker and a process of its own: frames of one JSON object and blobs.
 
-Pure: bytes to frames and back. Both ends are ours, but the gateway's end reads hostile bytes all day, so
+Pure: bytes to frames and back. Both ends are ours, but the other end reads hostile bytes all day, so
 the worker's end trusts no length and no field of it.
 """
 

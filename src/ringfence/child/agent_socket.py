@@ -1,6 +1,6 @@
-"""An agent's socket under asyncio: bytes in, bytes out, and the news that the agent has gone.
+"""A sandbox's side of a door under asyncio: bytes in, bytes out, and the news that the agent has gone.
 
-Reading is held back when nobody takes what came, so that a sender cannot fill the gateway's memory.
+Reading is held back when nobody takes what came, so that a sender cannot fill the memory of the process that serves it.
 """
 
 import asyncio

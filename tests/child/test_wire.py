@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ringfence.child.wire import Frame, Frames, encode
 from ringfence.gateway.call import Call, from_frame, to_frame
-from ringfence.gateway.wire import Frame, Frames, encode
 
 CALL = Call(
     id="agent/1#1", phase="ended", run="run-1", door="agent/1", route="main", provider="openai", model="m",

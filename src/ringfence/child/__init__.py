@@ -1,0 +1,1 @@
+"""What processes of their own beside the worker share: supervision, the control channel, doors, confinement."""

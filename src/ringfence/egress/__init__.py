@@ -1,0 +1,1 @@
+"""Network enforcement: the exchange without I/O, and a thin server."""
