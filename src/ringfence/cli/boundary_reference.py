@@ -23,7 +23,7 @@ One reviewed file that says what a worker may do. This page is made from the mod
 - `ringfence boundary check FILE` prints every problem as `file:line:column: what — what to write instead`.
   What a section says wrongly in itself is always shown; what it says of other sections (a name that is listed
   nowhere, a class that a route may not see) once those sections are right in themselves.
-- What this version cannot enforce is refused as "not enforced by this version": rules under `network`, a
+- What this version cannot enforce is refused as "not enforced by this version": `inspect` in a rule under `network`, a
   `models.fallback` other than `none`, and secrets with purpose `registry`.
 
 Two documents that pass: [minimal](../examples/boundaries/minimal.yaml), [team](../examples/boundaries/team.yaml).
@@ -57,7 +57,7 @@ def _optional(field: FieldInfo) -> str:
         return ""
     extra = field.json_schema_extra
     default: Any = extra.get("default") if isinstance(extra, dict) else field.default
-    if default is None or default == () or default == {}:
+    if default is None or default == () or default == {} or isinstance(field.default, Section):
         return " *optional*"
     shown = ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
     return f" *optional*, else `{shown.lower() if isinstance(default, bool) else shown}`"

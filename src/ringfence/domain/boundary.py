@@ -170,7 +170,18 @@ class NetworkRule(Section):
 
     host: str = Field(description="A host name, or one leading wildcard label (*.example.com).")
     port: int = Field(default=443, ge=1, le=65535, description="TCP port.")
-    purpose: Literal["registry", "service", "provider"] = Field(description="Why it is reachable.")
+    purpose: Literal["registry", "service", "provider"] = Field(
+        description="Why it is reachable. service: one internal host, which also gets a door of its own: inside, its "
+        "name and port lead there directly, for clients that speak no proxy."
+    )
+    cidrs: Names = Field(
+        default=(),
+        description="Networks in which this very host may be although they are private or loopback; nothing else "
+        "reaches them by this rule.",
+    )
+    inspect: bool = Field(
+        default=False, description="Whether TLS is opened to judge methods and paths; not enforced by this version."
+    )
 
 
 class Network(Section):
@@ -309,12 +320,25 @@ class PatchLimits(Section):
     total: Size = Field(description="All changed files together.")
 
 
+class NetworkLimits(Section):
+    """How much may pass the egress proxy in a run."""
+
+    requests: int = Field(default=5000, ge=1, description="Connections and plain requests that are let out.")
+    sent: Size = Field(default=256 << 20, json_schema_extra={"default": "256MiB"}, description="Bytes that leave.")
+    received: Size = Field(default=8 << 30, json_schema_extra={"default": "8GiB"}, description="Bytes that come in.")
+
+
 class Limits(Section):
     """Everything that is counted."""
 
     run: RunLimits = Field(description="When a run ends, whatever happened.")
     sandbox: SandboxLimits = Field(description="What one sandbox may use.")
     patch: PatchLimits = Field(description="How large a patch may be.")
+    network: NetworkLimits = Field(
+        default=NetworkLimits(),
+        json_schema_extra={"default": {"requests": 5000, "sent": "256MiB", "received": "8GiB"}},
+        description="How much may pass the egress proxy in a run.",
+    )
     brief_tokens: int = Field(ge=500, description="How long a brief may be (estimated, 3.5 bytes a token).")
 
 
@@ -351,6 +375,12 @@ class Boundary(Section):
     def repository(self, name: str) -> Repository | None:
         """The listed repository of that name."""
         return next((r for r in self.repositories if r.name == name), None)
+
+    def network_rules(self, phase: str) -> tuple[NetworkRule, ...]:
+        """The rules of a phase; none for what is no phase."""
+        return {"setup": self.network.setup, "agent": self.network.agent, "validation": self.network.validation}.get(
+            phase, ()
+        )
 
     def route_for(self, model: str) -> Route | None:
         """The route that offers exactly this model name."""

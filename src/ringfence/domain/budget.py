@@ -12,6 +12,10 @@ class Spent:
     input_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
+    #: Attempts to leave by the network that were allowed, and bytes each way.
+    connections: int = 0
+    sent: int = 0
+    received: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,15 +166,39 @@ class ModelCalled:
 
 
 @dataclass(frozen=True, slots=True)
+class EgressAsked:
+    """The egress proxy was about to look up and connect to a destination; written before it did."""
+
+    kind: ClassVar[str] = "egress.asked"
+    attempt: str
+    role: str
+    phase: str
+    destination: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
 class EgressDecided:
-    """Something tried to leave a sandbox by the network."""
+    """Something tried to leave a sandbox by the network: denied, or allowed and over now."""
 
     kind: ClassVar[str] = "egress.decided"
     role: str
-    destination: str
-    decision: str
+    destination: str  # host:port
+    decision: str  # "allow" or "deny"
     rule: str
-    reason: str
+    reason: str  # of a denial; of an allowed attempt why it was not whole, if it was not
+    attempt: str = ""
+    phase: str = ""
+    command: str = ""
+    host: str = ""
+    port: int = 0
+    address: str = ""  # what it was connected to
+    method: str = ""  # CONNECT for a tunnel, TCP for a service's own door
+    path: str = ""  # of a plain request, without its query
+    status: int = 0
+    sent: int = 0
+    received: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +360,8 @@ class RunEnded:
 
 Event = (
     TicketAdmitted | TicketRefused | RunStarted | StageStarted | StageEnded | CheckoutReady | BriefAssembled
-    | SandboxStarted | SandboxDestroyed | CommandRan | ModelAsked | ModelCalled | EgressDecided | AgentEnded
+    | SandboxStarted | SandboxDestroyed | CommandRan | ModelAsked | ModelCalled | EgressAsked | EgressDecided
+    | AgentEnded
     | PatchProduced | PatchRefused | CheckEnded | RepairRequested | EvidenceSealed | GrantMinted
     | GrantRevoked | BranchPushed | PullRequestOpened | CheckoutRemoved | CancelRequested | RunStopped | RunEnded
 )  # fmt: skip

@@ -5,13 +5,14 @@ Nothing here enforces, looks anything up or remembers. What cannot be decided, b
 form it should have, is a deny.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ringfence.domain.boundary import Boundary, Repository, Route, SecretUse, Stage
 from ringfence.domain.decision import Allow, Decision, Deny, Reason, Source
 from ringfence.domain.globs import fold, matches_branch, protects
+from ringfence.domain.hosts import HostRule, judge_addresses, judge_host
 from ringfence.domain.patch import FileChange
 from ringfence.domain.paths import link_fault, path_fault, ref_fault
 from ringfence.domain.ticket import TICKET_ID, Ticket
@@ -243,6 +244,23 @@ def _may_send(boundary: Boundary, route: Route, listed: Repository) -> Deny | No
             detail = f"{name} is {sent.data_class}, which route {route.name} may not see"
             return Deny("models.routes.data_classes", Reason.NOT_LISTED, Source.GATEWAY, detail)
     return None
+
+
+def host_rules(boundary: Boundary, phase: str) -> tuple[HostRule, ...]:
+    """The ways out of a phase as values, for the proxy that decides by them without the document."""
+    rules = boundary.network_rules(phase)
+    return tuple(
+        HostRule(f"network.{phase}.{rule.host}:{rule.port}", rule.host, rule.port, rule.cidrs) for rule in rules
+    )
+
+
+@_closed("network", Source.EGRESS)
+def may_connect(boundary: Boundary, phase: str, host: str, port: int, *, addresses: Sequence[str] | None) -> Decision:
+    """Whether a sandbox may connect to a host in a phase, and, where it is known what it leads to, to all of that."""
+    judged = judge_host(host_rules(boundary, phase), phase, host, port)
+    if isinstance(judged, Deny):
+        return judged
+    return Allow(judged.name) if addresses is None else judge_addresses(judged, addresses)
 
 
 @_closed("secrets", Source.BROKER)

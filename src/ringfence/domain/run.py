@@ -60,6 +60,11 @@ def step(view: RunView, event: e.Event) -> RunView:  # noqa: C901 - one flat tab
             return replace(view, spent=replace(view.spent, requests=view.spent.requests + 1))
         case e.ModelCalled():
             return replace(view, spent=_call(view.spent, event))
+        case e.EgressAsked():
+            return replace(view, spent=replace(view.spent, connections=view.spent.connections + 1))
+        case e.EgressDecided():
+            sent, received = view.spent.sent + event.sent, view.spent.received + event.received
+            return replace(view, spent=replace(view.spent, sent=sent, received=received))
         case e.CommandRan():
             return replace(view, spent=replace(view.spent, seconds=view.spent.seconds + event.seconds))
         case e.BriefAssembled():

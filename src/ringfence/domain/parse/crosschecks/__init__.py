@@ -8,6 +8,7 @@ from ringfence.domain.parse.crosschecks import (
     commands,
     limits,
     models,
+    network,
     people,
     repositories,
     secrets,
@@ -24,6 +25,7 @@ CROSSCHECKS: tuple[CrossCheck, ...] = (
     *toolchains.CHECKS,
     *commands.CHECKS,
     *models.CHECKS,
+    *network.CHECKS,
     *secrets.CHECKS,
     *limits.CHECKS,
 )

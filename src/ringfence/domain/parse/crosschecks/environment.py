@@ -14,6 +14,10 @@ _STEERING = (
     "VISUAL", "_JAVA_OPTIONS",
 )  # fmt: skip
 _STEERING_PREFIXES = ("LD_", "DYLD_", "GIT_", "SSH_", "BASH_FUNC_", "RINGFENCE_")
+_AUTHORITIES = frozenset((
+    "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "NODE_TLS_REJECT_UNAUTHORIZED", "PIP_CERT", "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_DIR", "SSL_CERT_FILE",
+))  # fmt: skip
 _CREDENTIAL = re.compile(
     r"(?:.*_)?(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|APIKEY|API_KEY|ACCESS_KEY|ACCESS_KEY_ID|PRIVATE_KEY"
     r"|SECRET_KEY|CREDENTIALS?|DATABASE_URL|DSN|CONNECTION_STRING)"
@@ -36,7 +40,9 @@ def _fault(folded: str, name: str) -> tuple[str, str] | None:
     if folded in _OWN:
         return f"{name} is set by the worker", "remove it; `path` makes PATH, and the home of a sandbox is empty"
     if folded.endswith("_PROXY"):
-        return f"{name} says where to connect, and sandboxes have no network", "remove it"
+        return f"{name} says where to connect, and that is set by the worker", "write rules under `network` instead"
+    if folded in _AUTHORITIES:
+        return f"{name} says whom to trust, and that is set by the worker", "settings name the bundle of certificates"
     if folded in _STEERING or folded.startswith(_STEERING_PREFIXES):
         return f"{name} steers what loads before a command runs", "put what it does into the command's own words"
     if _CREDENTIAL.fullmatch(folded):

@@ -1,10 +1,10 @@
-"""Where things are kept on the worker, what stays of a run, and what no sandbox reaches yet."""
+"""Where things are kept on the worker, and what stays of a run."""
 
 from collections.abc import Iterator
 
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.errors import InputError
-from ringfence.domain.parse.crosschecks.check import NOT_ENFORCED, CrossCheck, path_fault, repeated
+from ringfence.domain.parse.crosschecks.check import CrossCheck, path_fault, repeated
 from ringfence.domain.parse.problem import Finding
 from ringfence.domain.redaction import Redactor
 
@@ -61,16 +61,7 @@ def _pattern_fault(name: str, pattern: str) -> str | None:
     return None
 
 
-def _network(boundary: Boundary) -> Iterator[Finding]:
-    for phase in ("setup", "agent", "validation"):
-        for place, rule in enumerate(getattr(boundary.network, phase)):
-            what = f"{rule.host!a} in phase {phase}: a network rule is {NOT_ENFORCED}, sandboxes have no network"
-            mend = f"write `{phase}: []` and bring what is needed in as a toolchain"
-            yield Finding(("network", phase, place), what, mend)
-
-
 CHECKS = (
     CrossCheck(("checkout",), _checkout),
     CrossCheck(("logs",), _logs),
-    CrossCheck(("network",), _network),
 )
