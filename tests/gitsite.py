@@ -29,8 +29,10 @@ from ringfence.domain.events import CommandRan, Event, PatchRefused, from_json
 from ringfence.domain.parse import parse
 from ringfence.domain.patch import FileChange, Patch
 from ringfence.domain.redaction import Redactor
+from ringfence.pipeline.exits import Exits
 from ringfence.pipeline.rooms import Room, Rooms, Source
 from ringfence.pipeline.stages import validation, work
+from ringfence.points import NoDoors
 from ringfence.ports.agent import AgentReport, AgentTask, Launch
 from ringfence.ports.broker import Grant, Secret
 from ringfence.ports.gateway import DoorPolicy
@@ -260,7 +262,7 @@ def git_site(
     reasons: list[str] = []
     rooms = WatchedRooms(
         RUN, document, REPOSITORY, place=state / "runs" / RUN, sandboxes=sandboxes, log=log, artifacts=artifacts,
-        stop=lambda: reasons[0] if reasons else None,
+        exits=Exits(RUN, document, NoDoors(), log, b""), stop=lambda: reasons[0] if reasons else None,
     )  # fmt: skip
     yield GitSite(
         root, document, origin, mirror, intake, base, sandboxes, log, artifacts, redactor, rooms, reasons

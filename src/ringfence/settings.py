@@ -64,6 +64,17 @@ class SandboxSettings(_Section):
     uid_count: int = Field(default=64, ge=2, le=10_000, description="How many there are.")
 
 
+class EgressSettings(_Section):
+    """How the egress proxy finds hosts, and whom programs inside sandboxes trust."""
+
+    authorities: LocalPath | None = Field(
+        default=None, description="PEM certificates that programs inside trust; else the bundle of the system."
+    )
+    hosts: dict[str, list[str]] = Field(
+        default={}, description="Addresses of hosts by name; others are looked up as the worker's host does."
+    )
+
+
 class Settings(_Section):
     """The whole file."""
 
@@ -72,6 +83,7 @@ class Settings(_Section):
     code_host: CodeHostSettings
     secrets: dict[str, SecretFile] = Field(default={})
     sandbox: SandboxSettings = SandboxSettings()
+    egress: EgressSettings = EgressSettings()
 
     @property
     def state(self) -> Path:
@@ -118,6 +130,9 @@ def _anchored(found: Settings, root: Path) -> Settings:
                 update={"state": root / found.worker.state, "boundary": root / found.worker.boundary}
             ),
             "tracker": found.tracker.model_copy(update={"path": root / found.tracker.path}),
+            "egress": found.egress.model_copy(
+                update={"authorities": root / found.egress.authorities if found.egress.authorities else None}
+            ),
             "secrets": {name: SecretFile(file=root / secret.file) for name, secret in found.secrets.items()},
         }
     )

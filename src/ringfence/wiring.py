@@ -3,16 +3,15 @@
 `reading` opens what commands look at; `Worker` is everything that carries runs.
 """
 
-import hashlib
 import os
 import re
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from ringfence import __version__
+from ringfence import __version__, points
 from ringfence.adapters.agents.builtin import BuiltinAgent
 from ringfence.adapters.artifacts.directory import DirectoryArtifacts
 from ringfence.adapters.audit_logs.sqlite import SqliteAuditLog
@@ -28,20 +27,19 @@ from ringfence.broker.grants import BoundaryBroker
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.brief import Brief
 from ringfence.domain.errors import ControlMissing, InputError
-from ringfence.domain.events import CancelRequested, Event, ModelAsked, ModelCalled, from_json
+from ringfence.domain.events import CancelRequested, Event, from_json
 from ringfence.domain.parse import digest, parse
 from ringfence.domain.redaction import Redactor
 from ringfence.domain.run import RunState, RunView, fold
 from ringfence.domain.ticket import TICKET_ID, Ticket
-from ringfence.gateway.call import Call, RouteConfig
-from ringfence.gateway.process import GatewayProcess
+from ringfence.gateway.call import Call
 from ringfence.pipeline import retention
 from ringfence.pipeline.ports import Places, Ports
 from ringfence.pipeline.rooms import remove_tree
 from ringfence.pipeline.run import close_given_up, execute, preview
-from ringfence.ports.broker import Secret
+from ringfence.ports.egress import Egress
 from ringfence.ports.engine import Steps
-from ringfence.ports.gateway import DoorPolicy, Gateway, OpenDoor
+from ringfence.ports.gateway import Gateway
 from ringfence.ports.sandbox import Finding
 from ringfence.settings import Settings
 
@@ -135,8 +133,9 @@ def working(settings: Settings) -> Iterator[Worker]:
         look = stack.enter_context(reading(settings))
         sandboxes = make_sandboxes(settings)
         _refuse_broken(sandboxes.probe())
-        gateway = stack.enter_context(_gateway(look))
-        ports = _ports(look, sandboxes, gateway)
+        gateway = stack.enter_context(points.gateway(look.boundary, look.secrets, look.settings, _recorder(look)))
+        egress = stack.enter_context(points.egress(look.boundary, look.settings, points.attempt_recorder(look.log)))
+        ports = _ports(look, sandboxes, gateway, egress)
 
         def carry(run: str, ticket: str, steps: Steps) -> str:
             return execute(run, ticket, steps, ports)
@@ -180,16 +179,6 @@ def make_sandboxes(settings: Settings) -> BubblewrapSandboxes:
     return BubblewrapSandboxes(settings.state, uid_base=settings.sandbox.uid_base, uid_count=settings.sandbox.uid_count)
 
 
-class _NoGateway:
-    """For what calls no model: there is no door."""
-
-    def open(self, _listener: socket.socket, policy: DoorPolicy) -> AbstractContextManager[OpenDoor]:
-        raise ControlMissing("no model gateway is running here", where=f"door {policy.door}")
-
-    def alive(self) -> bool:
-        return False
-
-
 def sweep_now(look: Reading) -> retention.Removed:
     """Remove what the boundary no longer keeps. Trees of a worker that is at work are left to it."""
     places, boundary = look.places, look.boundary
@@ -203,7 +192,7 @@ def sweep_now(look: Reading) -> retention.Removed:
 def brief_of(look: Reading, ticket_id: str) -> Brief:
     """The brief of a ticket, with read grants and nothing else: no sandbox, no gateway, no engine."""
     run = f"context-{look.clock.token(4)}"
-    ports = _ports(look, make_sandboxes(look.settings), _NoGateway())
+    ports = _ports(look, make_sandboxes(look.settings), points.NoDoors(), points.NoDoors())
     try:
         return preview(run, ticket_id, ports)
     finally:
@@ -218,7 +207,7 @@ def health(look: Reading) -> Iterator[tuple[str, Callable[[], str]]]:
         return f"{look.settings.tracker.path}: {count} tickets wait"
 
     def code_host() -> str:
-        ports = _ports(look, make_sandboxes(look.settings), _NoGateway())
+        ports = _ports(look, make_sandboxes(look.settings), points.NoDoors(), points.NoDoors())
         names = [repository.name for repository in look.boundary.repositories]
         for name in names:
             with ports.broker.grant(f"doctor-{look.clock.token(4)}", "checkout", name) as grant:
@@ -226,7 +215,7 @@ def health(look: Reading) -> Iterator[tuple[str, Callable[[], str]]]:
         return f"{look.settings.code_host.url}: {len(names)} repositories can be read"
 
     def gateway() -> str:
-        with _gateway(look) as running:
+        with points.gateway(look.boundary, look.secrets, look.settings, _recorder(look)) as running:
             names = ", ".join(route.name for route in look.boundary.models.routes)
             return f"process {running.pid} started and answered; routes: {names}"
 
@@ -252,10 +241,11 @@ def health(look: Reading) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "tickets", tracker
     yield "code host", code_host
     yield "model gateway", gateway
+    yield "egress proxy", lambda: points.egress_health(look.boundary, look.settings)
     yield "sandbox", sandbox
 
 
-def _ports(look: Reading, sandboxes: BubblewrapSandboxes, gateway: Gateway) -> Ports:
+def _ports(look: Reading, sandboxes: BubblewrapSandboxes, gateway: Gateway, egress: Egress) -> Ports:
     settings = look.settings
     return Ports(
         boundary=look.boundary,
@@ -271,6 +261,8 @@ def _ports(look: Reading, sandboxes: BubblewrapSandboxes, gateway: Gateway) -> P
         intake=GitIntake(),
         sandboxes=sandboxes,
         gateway=gateway,
+        egress=egress,
+        authorities=points.authorities(look.boundary, settings),
         agent=BuiltinAgent(),
         log=look.log,
         artifacts=look.artifacts,
@@ -282,40 +274,8 @@ def _ports(look: Reading, sandboxes: BubblewrapSandboxes, gateway: Gateway) -> P
     )
 
 
-@contextmanager
-def _gateway(look: Reading) -> Iterator[GatewayProcess]:
-    routes = tuple(
-        RouteConfig(
-            route.name, route.provider, route.endpoint, route.models, _credential(look.secrets, route.credential)
-        )
-        for route in look.boundary.models.routes
-    )
-    user = look.settings.sandbox.uid_base - 1 if os.geteuid() == 0 else None
-    with GatewayProcess(routes, _recorder(look), user=user) as gateway:
-        yield gateway
-
-
-def _credential(secrets: FileSecrets, name: str | None) -> Secret | None:
-    return None if name is None else secrets.read(name)
-
-
 def _recorder(look: Reading) -> Callable[[Call], None]:
-    """Writes an exchange of the gateway down; when this raises, the gateway denies the call."""
-
-    def digest_only(body: bytes) -> str:
-        return "sha256:" + hashlib.sha256(look.redactor.redact(body)).hexdigest()
-
-    keep = look.artifacts.put if look.boundary.logs.exchanges == "full" else digest_only
-
-    def record(call: Call) -> None:
-        if call.phase == "opened":
-            look.log.append(call.run, ModelAsked(call.id, call.door, call.route, call.model, call.rule))
-            return
-        request, response = keep(call.request), keep(call.response)
-        facts = {field.name: getattr(call, field.name) for field in fields(ModelCalled) if hasattr(call, field.name)}
-        look.log.append(call.run, ModelCalled(**{**facts, "request": request, "response": response}))
-
-    return record
+    return points.call_recorder(look.boundary, look.log, look.artifacts, look.redactor)
 
 
 def _boundary_bytes(path: Path) -> bytes:

@@ -4,9 +4,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ringfence.cli.screen import place, plain, program, show_json, table
+from ringfence.cli.screen import moment, place, plain, program, show_json, table
 from ringfence.domain import events as e
-from ringfence.domain.events import Event
+from ringfence.domain.events import Event, from_json
+from ringfence.domain.facts import gather
 from ringfence.domain.run import RunView
 from ringfence.wiring import Reading
 
@@ -33,6 +34,28 @@ def show_run(look: Reading, run: str, *, json: bool) -> None:
         key = look.places.state / "keys" / "evidence.pub"
         print(f"\nevidence       {place(bundle)}")
         print(f"verify         {program()} verify {place(bundle)} --key {place(key)}")
+
+
+def show_network(look: Reading, run: str, *, json: bool) -> None:
+    """Print every attempt to leave by the network, allowed and denied."""
+    look.view(run)
+    records = [(record.time, from_json(record.event)) for record in look.log.records(run)]
+    tried = [(when, event) for when, event in records if isinstance(event, e.EgressDecided)]
+    if json:
+        show_json([{"time": when, **asdict(event)} for when, event in tried])
+        return
+    if not tried:
+        print("nothing tried to leave by the network")
+        return
+    head = ("time", "phase", "command", "method", "destination", "decision", "out", "in", "seconds", "rule or reason")
+    table(head, [_tried(when, event) for when, event in tried])
+
+
+def _tried(when: float, one: e.EgressDecided) -> tuple[str, ...]:
+    where = one.destination + one.path + (f" ({one.address})" if one.address else "")
+    why = one.rule + (f": {one.reason}" if one.reason else "")
+    size = (str(one.sent), str(one.received), f"{one.seconds:.2f}")
+    return (moment(when), one.phase, one.command[:40], one.method, where, one.decision, *size, why)
 
 
 def show_end(look: Reading, run: str, *, json: bool) -> int:
@@ -71,11 +94,9 @@ def left_the_sandbox(history: Sequence[Event]) -> list[str]:
         label = " — REPLAY: a recorded script, no model" if mine[0].replayed else ""
         lines.append(f"  {len(mine)} calls of {route[1]} by route {route[0]}, {sent} tokens out, {got} in{label}")
     lines += [f"  denied call of {call.model}: {call.rule}" for call in calls if call.decision != "allow"]
-    lines += [
-        f"  {event.decision} {event.destination}: {event.rule}"
-        for event in history
-        if isinstance(event, e.EgressDecided)
-    ]
+    for one in gather("", history).network:
+        size = f", {one.sent} bytes out, {one.received} in" if one.decision == "allow" else ""
+        lines.append(f"  {one.decision} {one.destination} {one.times} times{size}: {one.rule}")
     return lines if len(lines) > 1 else ["left the sandbox: nothing"]
 
 

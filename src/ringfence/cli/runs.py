@@ -32,14 +32,19 @@ def runs(settings: SettingsOption = None, json: JsonOption = False) -> None:
     table(("run", "began (UTC)", "state", "outcome", "pull request or reason"), rows)
 
 
-def show(run: RunArgument, settings: SettingsOption = None, json: JsonOption = False) -> None:
+def show(
+    run: RunArgument,
+    settings: SettingsOption = None,
+    json: JsonOption = False,
+    network: Annotated[bool, typer.Option("--network", help="List every attempt to leave by the network.")] = False,
+) -> None:
     """Show one run: how it ended, its checks before and after, what left the sandbox, and its evidence."""
-    from ringfence.cli.report import show_run
+    from ringfence.cli.report import show_network, show_run
     from ringfence.settings import load
     from ringfence.wiring import reading
 
     with reading(load(settings)) as look:
-        show_run(look, run, json=json)
+        (show_network if network else show_run)(look, run, json=json)
 
 
 def logs(

@@ -70,6 +70,8 @@ def not_checked(facts: Facts) -> tuple[str, ...]:
     if any(one.flaky for one in facts.checks):
         flaky = ", ".join(one.name for one in facts.checks if one.flaky)
         gaps.append(f"These checks came out differently on the same tree, so their passing proves little: {flaky}.")
+    if any(one.decision == "allow" and one.tunnel for one in facts.network):
+        gaps.append("What went through encrypted tunnels to allowed hosts was counted, not read.")
     if any(one.replayed for one in facts.models):
         gaps.append("No model took part: the answers are a recorded script.")
     if any(one.estimated for one in facts.models):
@@ -105,7 +107,11 @@ def _claims(
             for one in facts.models
         ],
         "network": [
-            {"destination": one.destination, "decision": one.decision, "rule": one.rule} for one in facts.egress
+            {
+                "phase": one.phase, "destination": one.destination, "decision": one.decision, "rule": one.rule,
+                "times": one.times, "sent": one.sent, "received": one.received, "unfinished": one.unfinished,
+            }
+            for one in facts.network
         ],
         "refused": [{"attempt": one.attempt, "rule": one.rule, "reason": one.reason} for one in facts.refused],
         "artifacts": list(facts.artifacts),

@@ -4,6 +4,7 @@ Derived from the same rules that decide at run time, so that the page cannot pro
 not keep. It states what the document permits; what a run really sent stands in that run's evidence.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ringfence.domain.boundary import Boundary, Route
@@ -55,7 +56,7 @@ def statement(boundary: Boundary) -> tuple[str, ...]:
     """The data-flow statement, a sentence each."""
     return (
         *_of_models(boundary),
-        "Sandboxes have no network: their one way out is the model gateway, which knows the run by its door.",
+        *_of_network(boundary),
         f"Logs, bundles and mirrors stay on the worker, in {boundary.checkout.location}, readable by its user alone.",
         "The worker puts no secret into a sandbox, a prompt or a pull request; text is redacted before it is stored.",
     )
@@ -81,6 +82,18 @@ def _of_models(boundary: Boundary) -> tuple[str, ...]:
             f"That {', '.join(internal)} is inside is what the owners declared; Ringfence does not verify it.",
         )
     return ("No code leaves at the present stages; routes to outside providers are listed and would open with them.",)
+
+
+def _of_network(boundary: Boundary) -> Iterator[str]:
+    """What sandboxes may reach beside the model gateway, and what is not known of it."""
+    open_phases = [phase for phase in ("setup", "agent", "validation") if boundary.network_rules(phase)]
+    if not open_phases:
+        yield "Sandboxes have no network: their one way out is the model gateway, which knows the run by its door."
+        return
+    for phase in open_phases:
+        hosts = ", ".join(f"{rule.host}:{rule.port}" for rule in boundary.network_rules(phase))
+        yield f"In phase {phase} sandboxes may connect to {hosts} by way of the egress proxy, and to nothing else."
+    yield "What goes through an encrypted tunnel to one of these hosts is counted and not read: code may leave there."
 
 
 def _stays(route: Route) -> bool:

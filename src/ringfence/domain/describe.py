@@ -6,7 +6,7 @@ Values only; cli/boundary_page.py puts them on a terminal, into Markdown and int
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ringfence.domain.boundary import Boundary, Check, Route, SectionName
+from ringfence.domain.boundary import Boundary, Check, NetworkRule, Route, SectionName
 from ringfence.domain.dataflow import flows, statement
 from ringfence.domain.measures import duration_text, size_text
 
@@ -108,7 +108,7 @@ def _commands(boundary: Boundary) -> _Answer:
         rows.append((name, "tools", _list(tools), ""))
         variables = tuple(f"{key}={value}" for key, value in commands.environment.items())
         rows += [(name, "variables", _list(variables), "")] if variables else []
-        rows += [(name, "set-up", " ".join(words), "no network") for words in commands.setup]
+        rows += [(name, "set-up", " ".join(words), "with what set-up may reach") for words in commands.setup]
         rows += [(name, f"{check.kind}: {check.name}", " ".join(check.run), _terms(check)) for check in commands.checks]
         rows.append((name, "tests are in", _list(commands.tests), ""))
     return ("repository", "what", "command or answer", "terms"), tuple(rows)
@@ -119,10 +119,17 @@ def _terms(check: Check) -> str:
 
 
 def _network(boundary: Boundary) -> _Answer:
-    phases = (("set-up", boundary.network.setup), ("agent", boundary.network.agent))
-    rows = [(phase, _list(tuple(f"{r.host}:{r.port}" for r in rules), "nothing")) for phase, rules in phases]
-    checks = _list(tuple(f"{r.host}:{r.port}" for r in boundary.network.validation), "nothing")
-    return ("while", "may reach"), (*rows, ("validation", checks), ("any phase", "the model gateway: agents only"))
+    phases = (("set-up", "setup"), ("agent", "agent"), ("validation", "validation"))
+    rows = [
+        (shown, _list(tuple(_way_out(rule) for rule in boundary.network_rules(phase)), "nothing"))
+        for shown, phase in phases
+    ]
+    return ("while", "may reach"), (*rows, ("any phase", "the model gateway: agents only"))
+
+
+def _way_out(rule: NetworkRule) -> str:
+    inside = f", inside {' and '.join(rule.cidrs)}" if rule.cidrs else ""
+    return f"{rule.host}:{rule.port} ({rule.purpose}{inside})"
 
 
 def _models(boundary: Boundary) -> _Answer:

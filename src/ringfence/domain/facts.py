@@ -44,6 +44,21 @@ class ModelFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkFacts:
+    """What went to one destination in one phase, or tried to."""
+
+    phase: str
+    destination: str
+    decision: str
+    rule: str
+    tunnel: bool  # what was inside is not known
+    times: int = 0
+    sent: int = 0
+    received: int = 0
+    unfinished: int = 0  # let out, and nothing is known of the end: the worker or the proxy died
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """A run so far."""
 
@@ -54,6 +69,7 @@ class Facts:
     briefs: tuple[e.BriefAssembled, ...] = ()
     sandboxes: tuple[e.SandboxStarted, ...] = ()
     egress: tuple[e.EgressDecided, ...] = ()
+    network: tuple[NetworkFacts, ...] = ()
     models: tuple[ModelFacts, ...] = ()
     agents: tuple[e.AgentEnded, ...] = ()
     patch: e.PatchProduced | None = None
@@ -100,6 +116,7 @@ def gather(run: str, history: Iterable[e.Event]) -> Facts:
         briefs=kept.all(e.BriefAssembled),
         sandboxes=kept.all(e.SandboxStarted),
         egress=kept.all(e.EgressDecided),
+        network=_network(kept.all(e.EgressAsked), kept.all(e.EgressDecided)),
         models=_models(kept.all(e.ModelCalled)),
         agents=kept.all(e.AgentEnded),
         patch=patch,
@@ -156,6 +173,22 @@ def _models(calls: tuple[e.ModelCalled, ...]) -> tuple[ModelFacts, ...]:
             estimated=seen.estimated or call.tokens_estimated,
         )
     return tuple(used.values())
+
+
+def _network(asked: tuple[e.EgressAsked, ...], decided: tuple[e.EgressDecided, ...]) -> tuple[NetworkFacts, ...]:
+    """One row for each destination, phase and outcome; an attempt that was let out and never ended counts too."""
+    rows: dict[tuple[str, str, str, str, bool], NetworkFacts] = {}
+    for one in decided:
+        key = (one.phase, one.destination, one.decision, one.rule, one.method in ("CONNECT", "TCP"))
+        row = rows.get(key, NetworkFacts(*key))
+        rows[key] = replace(row, times=row.times + 1, sent=row.sent + one.sent, received=row.received + one.received)
+    ended = {one.attempt for one in decided}
+    for start in asked:
+        if start.attempt not in ended:
+            key = (start.phase, start.destination, "allow", start.rule, True)
+            row = rows.get(key, NetworkFacts(*key))
+            rows[key] = replace(row, times=row.times + 1, unfinished=row.unfinished + 1)
+    return tuple(rows.values())
 
 
 def _artifacts(history: tuple[e.Event, ...]) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ from ringfence.domain.boundary import Boundary, Repository
 from ringfence.domain.dataflow import sent
 from ringfence.domain.measures import duration_text, size_text
 
-_SIZES = ("memory", "file", "disk", "temporary", "output", "total", "size")
+_SIZES = ("memory", "file", "disk", "temporary", "output", "total", "size", "sent", "received")
 _DURATIONS = ("time", "cpu_time", "timeout", "retention", "keep", "first_byte_timeout", "idle_timeout")
-_LIMITS = (("limits", "run"), ("limits", "sandbox"), ("limits", "patch"))
+_LIMITS = (("limits", "run"), ("limits", "network"), ("limits", "sandbox"), ("limits", "patch"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,10 @@ def _reach(boundary: Boundary) -> Iterator[str]:
     for use in boundary.secrets:
         for name in use.repositories or ("its route",):
             yield f"secret {use.name} may be used for the {use.purpose} of {name}"
+    for phase in ("setup", "agent", "validation"):
+        for rule in boundary.network_rules(phase):
+            yield f"{phase} may connect to {rule.host}:{rule.port}"
+            yield from (f"{phase} may connect to {rule.host}:{rule.port} inside {network}" for network in rule.cidrs)
     yield from (f"tickets of {person} are taken" for person in boundary.tickets.requesters)
     yield from (f"tickets of type {kind} are taken" for kind in boundary.tickets.types)
     yield from (f"{reader} may read the logs" for reader in boundary.logs.readers)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from ringfence.domain import events as e
 from ringfence.domain.attestation import not_checked, result
 from ringfence.domain.checks import Verdict, verdict
-from ringfence.domain.facts import CheckFacts, Facts, ModelFacts
+from ringfence.domain.facts import CheckFacts, Facts, ModelFacts, NetworkFacts
 from ringfence.domain.inert import code, title_words
 from ringfence.domain.patch import FileChange
 
 _MOST_ROWS = 20
+_PROXY = "3128"  # the proxy's door, as a sandbox's start records it
 _LONGEST = 60_000  # GitHub takes 65,536 characters
 _STATUS = {"A": "added", "D": "deleted", "M": "changed", "T": "type changed"}
 
@@ -145,15 +146,28 @@ def _left(facts: Facts) -> str:
     controls = ", ".join(code(control, 60) for control in facts.controls)
     lines = [f"- Sandbox level that ran: {levels}" + (f", with {controls} in every sandbox" if controls else "")]
     lines += [_model(one) for one in facts.models] or ["- Models: none was called."]
-    if not facts.egress:
-        lines.append("- Network: none was given, and nothing left by it; what was tried inside is not seen.")
-    for one in facts.egress[:_MOST_ROWS]:
-        lines.append(f"- Network: {code(one.decision, 20)} {code(one.destination)} by rule {code(one.rule, 80)}")
-    lines += _more(len(facts.egress))
+    if not facts.network:
+        lines.append(_no_way_out(facts))
+    lines += [_way_out(one) for one in facts.network[:_MOST_ROWS]]
+    lines += _more(len(facts.network))
     resumed = sum(one.resumed for one in facts.started)
     if resumed:
         lines.append(f"- The run was cut off and taken up again {_count(resumed, 'time')}.")
     return _section("Left the sandbox", lines)
+
+
+def _no_way_out(facts: Facts) -> str:
+    if any(_PROXY in one.doors for one in facts.sandboxes):
+        return "- Network: by rule only, and nothing tried to leave by it."
+    return "- Network: none was given, and nothing left by it; what was tried inside is not seen."
+
+
+def _way_out(one: NetworkFacts) -> str:
+    text = f"- Network: {code(one.decision, 20)} {code(one.destination)} by rule {code(one.rule, 80)}"
+    if one.phase:
+        text += f" while {code(one.phase, 20)}"
+    text += f": {_count(one.times, 'time')}, {one.sent} bytes out, {one.received} in"
+    return text + (f", {one.unfinished} of them without a recorded end" if one.unfinished else "")
 
 
 def _model(one: ModelFacts) -> str:

@@ -11,20 +11,33 @@ MAX_REFUSALS = 1000
 MAX_NAMES = 64
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Meter:
-    """Bytes that may still pass, counted before they are passed on."""
+    """What a run may still let pass; the doors of a run that are open at once share it."""
 
+    requests_left: int
     sent_left: int
     received_left: int
 
+    def spend(self) -> str | None:
+        """Take one request; the name of the limit that is used up, or None."""
+        for name, left in (
+            ("requests", self.requests_left),
+            ("sent", self.sent_left),
+            ("received", self.received_left),
+        ):
+            if left <= 0:
+                return name
+        self.requests_left -= 1
+        return None
+
     def sending(self, count: int) -> bool:
-        """Take from what may be sent; False when it is used up."""
+        """Take bytes from what may be sent, before they are; False when it is used up."""
         self.sent_left -= count
         return self.sent_left >= 0
 
     def receiving(self, count: int) -> bool:
-        """Take from what may be received; False when it is used up."""
+        """Take bytes from what may be received, before they are passed on; False when it is used up."""
         self.received_left -= count
         return self.received_left >= 0
 
@@ -34,17 +47,12 @@ class Door:
     """One command's way out."""
 
     policy: EgressPolicy
+    meter: Meter
     told: Callable[[str], None]  # called once, with why the run cannot go on
     denied: str | None = None
     refusals: int = 0
     attempts: int = 0
-    requests_left: int = field(init=False)
-    meter: Meter = field(init=False)
     _names: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.requests_left = self.policy.requests
-        self.meter = Meter(self.policy.sent, self.policy.received)
 
     @property
     def exhausted(self) -> bool:
@@ -61,17 +69,6 @@ class Door:
         """A name for the next attempt, unique while the door is open."""
         self.attempts += 1
         return f"{self.policy.door}#{self.attempts}"
-
-    def spend(self) -> str | None:
-        """Take one request out of the budget; the name of the limit that is used up, or None."""
-        if self.requests_left <= 0:
-            return "requests"
-        if self.meter.sent_left <= 0:
-            return "sent"
-        if self.meter.received_left <= 0:
-            return "received"
-        self.requests_left -= 1
-        return None
 
     def may_name(self, host: str) -> bool:
         """Whether one more name below a wildcard may be looked up."""

@@ -6,8 +6,9 @@ tried it reports, and waits.
 
 import asyncio
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 from ringfence.child.agent_socket import AgentSocket
 from ringfence.child.serving import Behind, Control, MakeDoor, serve
@@ -15,7 +16,7 @@ from ringfence.child.wire import Frame
 from ringfence.domain.hosts import HostRule
 from ringfence.egress.attempt import Attempt, to_frame
 from ringfence.egress.connection import LOOKUPS_OF_A_DOOR, Names, ProxyConnection
-from ringfence.egress.door import Door
+from ringfence.egress.door import Door, Meter
 from ringfence.ports.egress import EgressPolicy
 
 
@@ -36,10 +37,16 @@ class Proxy:
 
     control: Control
     names: Names
+    #: By run, for as long as a door of it is open; the next door is told anew what is left.
+    meters: "WeakValueDictionary[str, Meter]" = field(default_factory=WeakValueDictionary)
 
     def door(self, number: int, fields: dict[str, Any]) -> Behind | str:
         """What is behind a door."""
-        door = Door(_policy(fields), lambda code: self.control.tell("denied", id=number, code=code))
+        policy = _policy(fields)
+        meter = self.meters.get(policy.run)
+        if meter is None:
+            meter = self.meters[policy.run] = Meter(policy.requests, policy.sent, policy.received)
+        door = Door(policy, meter, lambda code: self.control.tell("denied", id=number, code=code))
         turn, recorder = asyncio.Semaphore(LOOKUPS_OF_A_DOOR), Reporting(self.control)
 
         def connection(agent: AgentSocket) -> ProxyConnection:

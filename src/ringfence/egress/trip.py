@@ -83,7 +83,7 @@ class Trip:
             return judged
         if judged.host.startswith("*.") and not door.may_name(self.target.host):
             return _deny("network.names", Reason.BUDGET_SPENT, f"too many different names below {shown(judged.host)}")
-        limit = door.spend()
+        limit = door.meter.spend()
         if limit is not None:
             return _deny(f"limits.network.{limit}", Reason.BUDGET_SPENT, f"the run's {limit} are used up")
         return judged

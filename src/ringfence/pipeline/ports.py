@@ -11,6 +11,7 @@ from ringfence.ports.audit_log import AuditLog
 from ringfence.ports.broker import Broker
 from ringfence.ports.clock import Clock
 from ringfence.ports.code_host import CodeHost
+from ringfence.ports.egress import Egress
 from ringfence.ports.gateway import Gateway
 from ringfence.ports.git import Git
 from ringfence.ports.intake import Intake
@@ -60,12 +61,15 @@ class Ports:
     intake: Intake
     sandboxes: Sandboxes
     gateway: Gateway
+    egress: Egress
     agent: Agent
     log: AuditLog
     artifacts: Artifacts
     signer: Signer
     broker: Broker
     clock: Clock
+    #: PEM certificates that programs inside trust when they are let out.
+    authorities: bytes
     #: Text without secrets, for what is stored or shown.
     redact: Callable[[str], str]
     #: Names of the secrets found in some bytes, by the gate's strict rules; empty when clean.

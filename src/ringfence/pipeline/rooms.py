@@ -17,6 +17,7 @@ from pathlib import Path
 from ringfence.domain.boundary import Boundary, RepositoryCommands
 from ringfence.domain.errors import RunStopped
 from ringfence.domain.events import CommandRan, SandboxDestroyed, SandboxStarted
+from ringfence.pipeline.exits import Exits, stop_when_gone
 from ringfence.ports.artifacts import Artifacts
 from ringfence.ports.audit_log import AuditLog
 from ringfence.ports.intake import Intake
@@ -99,6 +100,7 @@ class Rooms:
         sandboxes: Sandboxes,
         log: AuditLog,
         artifacts: Artifacts,
+        exits: Exits,
         stop: Callable[[], str | None],
     ) -> None:
         self._run = run
@@ -108,6 +110,7 @@ class Rooms:
         self._sandboxes = sandboxes
         self._log = log
         self._artifacts = artifacts
+        self._exits = exits
         self._stop = stop
 
     @property
@@ -133,9 +136,9 @@ class Rooms:
         remove_tree(room.path)
 
     def spec(self, role: str, argv: tuple[str, ...], room: Room, timeout: float) -> SandboxSpec:
-        """How to run a declared command or an agent in a room: the boundary's toolchains and limits, nothing else."""
+        """How to run a declared command or an agent in a room: the boundary's toolchains, limits and ways out."""
         chains = self._boundary.commands.toolchains
-        return SandboxSpec(
+        spec = SandboxSpec(
             run=self._run,
             role=role,
             argv=argv,
@@ -154,6 +157,7 @@ class Rooms:
                 **self._commands.environment,
             },
         )
+        return self._exits.furnish(spec)
 
     def prepare(self, room: Room) -> None:
         """Run the declared set-up commands in a room. Errors: `RunStopped` when one fails."""
@@ -173,9 +177,13 @@ class Rooms:
         """
         with self._sandboxes.hold(spec) as sandbox:
             self._started(spec, sandbox)
-            further = held(sandbox) if held else lambda: None
-            outcome = sandbox.run(stop=lambda: self._stop() or further())
-        return outcome, self._ended(spec, outcome)
+            with self._exits.open(spec, sandbox) as gone:
+                further = held(sandbox) if held else lambda: None
+                outcome = sandbox.run(stop=lambda: self._stop() or gone() or further())
+                code = gone()
+        digest = self._ended(spec, outcome)
+        stop_when_gone(code)
+        return outcome, digest
 
     def collect(self, room: Room, objects: Intake, intake: Path, *, parent: str, ref: str) -> None:
         """Take the tree of a room into the intake as `ref`, through upload-pack run inside a sandbox."""

@@ -8,6 +8,7 @@ from ringfence.domain.boundary import Repository
 from ringfence.domain.errors import InputError
 from ringfence.domain.events import Event, from_json
 from ringfence.domain.run import RunView, fold
+from ringfence.pipeline.exits import Exits
 from ringfence.pipeline.ports import Ports
 from ringfence.pipeline.rooms import Room, Rooms, Source
 from ringfence.pipeline.stages.checkout import Checkout
@@ -52,6 +53,7 @@ class Workshop:
             sandboxes=ports.sandboxes,
             log=ports.log,
             artifacts=ports.artifacts,
+            exits=Exits(self._run, ports.boundary, ports.egress, ports.log, ports.authorities),
             stop=self._stop,
         )
 

@@ -84,9 +84,9 @@ def _run_agent(task: Assignment, bench: Bench, room: Room) -> None:
     spec = replace(
         spec,
         environment={**spec.environment, **launch.environment},
-        files=launch.files,
+        files={**spec.files, **launch.files},
         mounts=(*spec.mounts, *launch.mounts, *beside),
-        doors=(DOOR,),
+        doors=(*spec.doors, DOOR),
     )
     opened: list[OpenDoor] = []
     with ExitStack() as doors:

@@ -1,0 +1,127 @@
+"""The ways out of a sandbox by the network: which doors a command gets, and what programs need to find them.
+
+A phase without rules has no door at all. What may pass is decided in the proxy, by the values handed over here.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+from ringfence.domain.boundary import Boundary
+from ringfence.domain.errors import RunStopped
+from ringfence.domain.events import from_json
+from ringfence.domain.hosts import HostRule
+from ringfence.domain.rules import host_rules
+from ringfence.domain.run import fold
+from ringfence.ports.audit_log import AuditLog
+from ringfence.ports.egress import Egress, EgressPolicy
+from ringfence.ports.sandbox import HeldSandbox, SandboxSpec
+
+#: Where programs find the proxy on the loopback address of their own network namespace.
+PROXY = 3128
+_AUTHORITIES = "/ringfence/authorities.pem"
+_IDLE_SECONDS = 300.0
+_TRUST = (
+    "SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Exits:
+    """What a run's sandboxes may reach, phase by phase."""
+
+    run: str
+    boundary: Boundary
+    egress: Egress
+    log: AuditLog
+    authorities: bytes  # PEM: whom programs inside trust
+
+    def furnish(self, spec: SandboxSpec) -> SandboxSpec:
+        """The spec with its doors, and with what lets ordinary programs find them."""
+        phase = phase_of(spec.role)
+        if not self.boundary.network_rules(phase):
+            return spec
+        services = self._services(phase)
+        names = " ".join(rule.host for rule in services.values())
+        return replace(
+            spec,
+            doors=(*spec.doors, PROXY, *services),
+            environment={**spec.environment, **_environment()},
+            files={
+                **spec.files,
+                _AUTHORITIES: self.authorities,
+                "/etc/hosts": f"127.0.0.1 localhost sandbox {names}".rstrip().encode() + b"\n",
+            },
+        )
+
+    @contextmanager
+    def open(self, spec: SandboxSpec, sandbox: HeldSandbox) -> Iterator[Callable[[], str | None]]:
+        """Serve the doors of a furnished sandbox; gives the question why the run cannot go on."""
+        phase = phase_of(spec.role)
+        if PROXY not in spec.doors or not self.boundary.network_rules(phase):
+            yield lambda: None
+            return
+        policy = self._policy(spec, phase)
+        with ExitStack() as stack:
+            served: dict[int, HostRule | None] = {PROXY: None, **self._services(phase)}
+            opened = []
+            for port, service in served.items():
+                listener = stack.enter_context(sandbox.doors[port])
+                door = f"{policy.door}:{port}" if service else policy.door
+                opened.append(
+                    stack.enter_context(self.egress.open(listener, replace(policy, door=door, service=service)))
+                )
+            yield lambda: next((code for door in opened if (code := door.denied())), None)
+
+    def _services(self, phase: str) -> dict[int, HostRule]:
+        """Hosts that have a door of their own, by its port."""
+        purposes = {
+            f"network.{phase}.{rule.host}:{rule.port}": rule.purpose for rule in self.boundary.network_rules(phase)
+        }
+        found = [rule for rule in host_rules(self.boundary, phase) if purposes[rule.name] == "service"]
+        return {rule.port: rule for rule in found}
+
+    def _policy(self, spec: SandboxSpec, phase: str) -> EgressPolicy:
+        """What is left of the run's budget, by the log, so that a crash refunds nothing."""
+        records = self.log.records(self.run)
+        spent = fold(self.run, (from_json(record.event) for record in records)).spent
+        limits = self.boundary.limits.network
+        return EgressPolicy(
+            run=self.run,
+            door=f"{spec.role}@{len(records)}",
+            role=spec.role,
+            phase=phase,
+            command=" ".join(spec.argv)[:200],
+            rules=host_rules(self.boundary, phase),
+            requests=max(0, limits.requests - spent.connections),
+            sent=max(0, limits.sent - spent.sent),
+            received=max(0, limits.received - spent.received),
+            longest=spec.timeout,
+            idle_timeout=_IDLE_SECONDS,
+        )
+
+
+def phase_of(role: str) -> str:
+    """The phase of the boundary's network section that a sandbox of this role is in; empty for none."""
+    if role in ("setup", "agent"):
+        return role
+    return "validation" if role.startswith("checks:") else ""
+
+
+def stop_when_gone(code: str | None) -> None:
+    """A command that ran without its proxy proved nothing. Errors: `RunStopped`."""
+    if code is not None:
+        raise RunStopped(
+            code if code.startswith("egress_") else f"egress_{code}",
+            "the egress proxy did not last for as long as a command did",
+            mend="see the system log for why its process ended, or why a record could not be written",
+        )
+
+
+def _environment() -> dict[str, str]:
+    """Variables by which ordinary programs find the proxy and trust what they trust on the worker."""
+    proxy = f"http://127.0.0.1:{PROXY}"
+    found = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), proxy)
+    # What a test suite starts on its own loopback address is inside already.
+    found |= dict.fromkeys(("NO_PROXY", "no_proxy"), "localhost,127.0.0.1,::1")
+    return {**found, **dict.fromkeys(_TRUST, _AUTHORITIES)}

@@ -1,0 +1,146 @@
+"""The enforcement points as the composition root starts them: the model gateway and the egress proxy.
+
+Each is a process of its own with a user of its own; here is what it is told, and how what it reports is written.
+"""
+
+import hashlib
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+from ringfence.adapters.artifacts.directory import DirectoryArtifacts
+from ringfence.domain.boundary import Boundary
+from ringfence.domain.errors import ControlMissing
+from ringfence.domain.events import EgressAsked, EgressDecided, ModelAsked, ModelCalled
+from ringfence.domain.redaction import Redactor
+from ringfence.egress.attempt import Attempt
+from ringfence.egress.process import EgressProcess
+from ringfence.gateway.call import Call, RouteConfig
+from ringfence.gateway.process import GatewayProcess
+from ringfence.ports.audit_log import AuditLog
+from ringfence.ports.egress import Egress, EgressPolicy
+from ringfence.ports.gateway import DoorPolicy, OpenDoor
+from ringfence.ports.secret_source import SecretSource
+from ringfence.settings import Settings
+
+#: Where systems keep their bundle of certificates.
+_BUNDLES = tuple(
+    Path(path)
+    for path in ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+)
+
+
+class NoDoors:
+    """For what calls no model and reaches no host: there is no door."""
+
+    def open(self, _listener: socket.socket, policy: DoorPolicy | EgressPolicy) -> AbstractContextManager[OpenDoor]:
+        """Refuse."""
+        raise ControlMissing("nothing is running here that serves doors", where=f"door {policy.door}")
+
+    def alive(self) -> bool:
+        """Never."""
+        return False
+
+
+@contextmanager
+def gateway(
+    boundary: Boundary, secrets: SecretSource, settings: Settings, record: Callable[[Call], None]
+) -> Iterator[GatewayProcess]:
+    """The model gateway with the boundary's routes and their credentials."""
+    routes = tuple(
+        RouteConfig(
+            route.name,
+            route.provider,
+            route.endpoint,
+            route.models,
+            None if route.credential is None else secrets.read(route.credential),
+        )
+        for route in boundary.models.routes
+    )
+    with GatewayProcess(routes, record, user=_user(settings, 1)) as running:
+        yield running
+
+
+@contextmanager
+def egress(boundary: Boundary, settings: Settings, record: Callable[[Attempt], None]) -> Iterator[Egress]:
+    """The egress proxy where a phase has a rule; nothing where none has."""
+    if not _has_rules(boundary):
+        yield NoDoors()
+        return
+    names = {name: tuple(found) for name, found in settings.egress.hosts.items()}
+    with EgressProcess(record, names=names, user=_user(settings, 2)) as running:
+        yield running
+
+
+def egress_health(boundary: Boundary, settings: Settings) -> str:
+    """For `doctor`: whether the proxy starts, and what programs inside would trust."""
+    if not _has_rules(boundary):
+        return "not needed: no phase has a network rule"
+    with egress(boundary, settings, lambda _attempt: None) as running:
+        size = len(authorities(boundary, settings))
+        return f"started and answered: {running.alive()}; {size} bytes of certificates for programs inside"
+
+
+def authorities(boundary: Boundary, settings: Settings) -> bytes:
+    """Whom programs inside trust: what the settings name, else the bundle of the system."""
+    if not _has_rules(boundary):
+        return b""
+    places = _BUNDLES if settings.egress.authorities is None else (settings.egress.authorities,)
+    for path in places:
+        try:
+            return path.read_bytes()
+        except OSError:
+            continue
+    raise ControlMissing(
+        "there is no bundle of certificates for programs inside sandboxes",
+        where=", ".join(map(str, places)),
+        mend="install the system's ca-certificates, or name a bundle as egress.authorities in the settings",
+    )
+
+
+def call_recorder(
+    boundary: Boundary, log: AuditLog, artifacts: DirectoryArtifacts, redactor: Redactor
+) -> Callable[[Call], None]:
+    """Writes an exchange of the gateway down; when this raises, the gateway denies the call."""
+
+    def digest_only(body: bytes) -> str:
+        return "sha256:" + hashlib.sha256(redactor.redact(body)).hexdigest()
+
+    keep = artifacts.put if boundary.logs.exchanges == "full" else digest_only
+
+    def record(call: Call) -> None:
+        if call.phase == "opened":
+            log.append(call.run, ModelAsked(call.id, call.door, call.route, call.model, call.rule))
+            return
+        request, response = keep(call.request), keep(call.response)
+        facts = {field.name: getattr(call, field.name) for field in fields(ModelCalled) if hasattr(call, field.name)}
+        log.append(call.run, ModelCalled(**{**facts, "request": request, "response": response}))
+
+    return record
+
+
+def attempt_recorder(log: AuditLog) -> Callable[[Attempt], None]:
+    """Writes an attempt to leave by the network down; when this raises, the proxy denies it."""
+
+    def record(attempt: Attempt) -> None:
+        destination = f"{attempt.host}:{attempt.port}" if attempt.host else "unreadable"
+        if attempt.moment == "asked":
+            log.append(attempt.run, EgressAsked(attempt.id, attempt.role, attempt.phase, destination, attempt.rule))
+            return
+        named = [field.name for field in fields(EgressDecided) if hasattr(attempt, field.name)]
+        facts = {name: getattr(attempt, name) for name in named}
+        log.append(attempt.run, EgressDecided(**{**facts, "destination": destination, "attempt": attempt.id}))
+
+    return record
+
+
+def _has_rules(boundary: Boundary) -> bool:
+    return any(boundary.network_rules(phase) for phase in ("setup", "agent", "validation"))
+
+
+def _user(settings: Settings, below: int) -> int | None:
+    """A user that nothing else has, when the worker is root."""
+    return settings.sandbox.uid_base - below if os.geteuid() == 0 else None
