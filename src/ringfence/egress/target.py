@@ -51,7 +51,8 @@ class Target:
 
 def read_target(head: Head) -> Target | Deny:
     """The destination of a request, or why it has none that could be judged."""
-    if head.version != b"1.1":
+    # Python's own client asks for a tunnel in HTTP/1.0, and without a Host header.
+    if head.version != b"1.1" and (head.version, head.method) != (b"1.0", b"CONNECT"):
         return _malformed("HTTP/1.1 is spoken here")
     if len(head.target) > MAX_TARGET:
         return _malformed("the target is too long")
@@ -90,6 +91,8 @@ def _plain(text: str, method: str) -> Target | Deny:
 def _disagreement(head: Head, target: Target) -> Deny | None:
     """The Host header names the same host and, where it names one, the same port."""
     named = head.values(b"host")
+    if not named and head.version == b"1.0":
+        return None
     if len(named) != 1:
         return _malformed("there must be one Host header")
     host, colon, port = named[0].decode("latin-1").partition(":")

@@ -77,8 +77,7 @@ class Trip:
         door, policy = self._door, self._door.policy
         if door.denied is not None:
             return _deny("egress.door", Reason.CONTROL_MISSING, f"this door is shut: {door.denied}")
-        rules = policy.rules if policy.service is None else (policy.service,)
-        judged = judge_host(rules, policy.phase, self.target.host, self.target.port)
+        judged = judge_host(policy.rules, policy.phase, self.target.host, self.target.port)
         if isinstance(judged, Deny):
             return judged
         if judged.host.startswith("*.") and not door.may_name(self.target.host):

@@ -1,6 +1,7 @@
 """The ways out of a sandbox by the network: which doors a command gets, and what programs need to find them.
 
-A phase without rules has no door at all. What may pass is decided in the proxy, by the values handed over here.
+Where no phase has a rule there is no door at all. Where one has, every phase has the same doors, so that what a
+phase may not reach is refused and on record. What may pass is decided in the proxy, by the values handed over.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from ringfence.ports.sandbox import HeldSandbox, SandboxSpec
 
 #: Where programs find the proxy on the loopback address of their own network namespace.
 PROXY = 3128
+PHASES = ("setup", "agent", "validation")
 _AUTHORITIES = "/ringfence/authorities.pem"
 _IDLE_SECONDS = 300.0
 _TRUST = (
@@ -38,10 +40,9 @@ class Exits:
 
     def furnish(self, spec: SandboxSpec) -> SandboxSpec:
         """The spec with its doors, and with what lets ordinary programs find them."""
-        phase = phase_of(spec.role)
-        if not self.boundary.network_rules(phase):
+        if not phase_of(spec.role) or not any(map(self.boundary.network_rules, PHASES)):
             return spec
-        services = self._services(phase)
+        services = self._services()
         names = " ".join(rule.host for rule in services.values())
         return replace(
             spec,
@@ -58,12 +59,12 @@ class Exits:
     def open(self, spec: SandboxSpec, sandbox: HeldSandbox) -> Iterator[Callable[[], str | None]]:
         """Serve the doors of a furnished sandbox; gives the question why the run cannot go on."""
         phase = phase_of(spec.role)
-        if PROXY not in spec.doors or not self.boundary.network_rules(phase):
+        if PROXY not in spec.doors:
             yield lambda: None
             return
         policy = self._policy(spec, phase)
         with ExitStack() as stack:
-            served: dict[int, HostRule | None] = {PROXY: None, **self._services(phase)}
+            served: dict[int, HostRule | None] = {PROXY: None, **self._services()}
             opened = []
             for port, service in served.items():
                 listener = stack.enter_context(sandbox.doors[port])
@@ -73,13 +74,13 @@ class Exits:
                 )
             yield lambda: next((code for door in opened if (code := door.denied())), None)
 
-    def _services(self, phase: str) -> dict[int, HostRule]:
-        """Hosts that have a door of their own, by its port."""
-        purposes = {
-            f"network.{phase}.{rule.host}:{rule.port}": rule.purpose for rule in self.boundary.network_rules(phase)
-        }
-        found = [rule for rule in host_rules(self.boundary, phase) if purposes[rule.name] == "service"]
-        return {rule.port: rule for rule in found}
+    def _services(self) -> dict[int, HostRule]:
+        """Hosts that have a door of their own, by its port. Whether it leads there in a phase its rules say."""
+        found: dict[int, HostRule] = {}
+        for phase in PHASES:
+            pairs = zip(self.boundary.network_rules(phase), host_rules(self.boundary, phase), strict=True)
+            found |= {rule.port: rule for written, rule in pairs if written.purpose == "service"}
+        return found
 
     def _policy(self, spec: SandboxSpec, phase: str) -> EgressPolicy:
         """What is left of the run's budget, by the log, so that a crash refunds nothing."""

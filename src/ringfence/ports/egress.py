@@ -23,7 +23,7 @@ class EgressPolicy:
     received: int
     longest: float  # seconds that one connection may last
     idle_timeout: float
-    #: A door to one service and nothing else: what comes is passed on as it is, and no proxy is spoken.
+    #: A door to one service, where the rules allow it: what comes is passed on as it is, and no proxy is spoken.
     service: HostRule | None = None
 
 

@@ -23,10 +23,10 @@ TAKEN_PORTS = (3128, 8321)
 
 
 def _network(boundary: Boundary) -> Iterator[Finding]:
+    served: dict[int, str] = {}  # in all phases: the doors are the same everywhere
     for phase in _PHASES:
         rules = boundary.network_rules(phase)
         seen: set[tuple[str, int]] = set()
-        served: dict[int, str] = {}
         for place, rule in enumerate(rules):
             steps: Steps = ("network", phase, place)
             yield from _host(rule, (*steps, "host"))
