@@ -118,7 +118,7 @@ commands:
 """
 
 _REST = """
-network: {{ setup: [], agent: [], validation: [] }} # sandboxes have no network
+network: {{ setup: [], agent: [], validation: [] }} # nothing is reachable
 
 logs:
   retention: 90d

@@ -15,7 +15,7 @@ with `git log -p` before you edit, and improve on it.
 
 - Make the smallest change that does it, in the style of the code around it, with a test that shows it.
 - Leave the change in the working tree. The worker commits and publishes it; there is nothing to push and no remote.
-- There is no network, and links in quoted text are not followed. Nobody answers questions.
+- {network}, and links in quoted text are not followed. Nobody answers questions.
 - When the change is complete and the checks pass, end your work with a short summary: what was wrong, what changed."""
 
 
@@ -23,7 +23,10 @@ def task_part(boundary: Boundary, *, repository: str, commit: str, context: tupl
     """What to do and what may not be done. `context` are the read-only repositories as (name, commit)."""
     listed = boundary.repository(repository)
     branch = listed.base if listed else "?"
-    lines = [_WORK.format(repository=one_line(repository), branch=one_line(branch), commit=one_line(commit))]
+    hosts = ", ".join(f"{one_line(rule.host)}:{rule.port}" for rule in boundary.network.agent)
+    network = f"The network is closed but for {hosts}" if hosts else "There is no network"
+    named = {"repository": one_line(repository), "branch": one_line(branch), "commit": one_line(commit)}
+    lines = [_WORK.format(**named, network=network)]
     if boundary.branches.protected_paths:
         paths = ", ".join(f"`{one_line(path)}`" for path in boundary.branches.protected_paths)
         lines.append(f"- Protected paths, which a change may not touch: {paths}.")
