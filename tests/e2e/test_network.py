@@ -100,7 +100,7 @@ def test_a_check_reaches_its_service_and_nobody_else_does(site: Worksite) -> Non
     assert site.ringfence("verify", str(bundle)).returncode == 0
 
 
-def test_a_run_stops_when_its_proxy_dies(site: Worksite) -> None:
+def test_d27_a_run_stops_when_its_proxy_dies(site: Worksite) -> None:
     with service() as (port, _heard):
         prepare(site, port)
         site.story("sleep 300")
