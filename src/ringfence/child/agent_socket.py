@@ -6,6 +6,7 @@ Reading is held back when nobody takes what came, so that a sender cannot fill t
 import asyncio
 
 _INBOX = 256 << 10
+_PIECES = 512  # a piece of one byte costs as much memory as forty
 _LINGER = 1.0
 _LINGER_BYTES = 16 << 20
 
@@ -16,7 +17,8 @@ class AgentSocket(asyncio.Protocol):
     def __init__(self) -> None:
         self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
-        self._inbox = bytearray()
+        self._inbox: list[bytes] = []
+        self._waiting = 0
         self._came = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -28,8 +30,9 @@ class AgentSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes came."""
-        self._inbox += data
-        if len(self._inbox) > _INBOX and self._transport is not None:
+        self._inbox.append(data)
+        self._waiting += len(data)
+        if (self._waiting > _INBOX or len(self._inbox) > _PIECES) and self._transport is not None:
             self._transport.pause_reading()
         self._came.set()
 
@@ -59,13 +62,16 @@ class AgentSocket(asyncio.Protocol):
 
     async def read(self, seconds: float) -> bytes:
         """What came, at least one byte. Raises TimeoutError after `seconds` of nothing."""
-        async with asyncio.timeout(seconds):
-            while not self._inbox:
-                self._check()
-                self._came.clear()
-                await self._came.wait()
-        came = bytes(self._inbox)
+        if not self._inbox:
+            async with asyncio.timeout(seconds):
+                while not self._inbox:
+                    self._check()
+                    self._came.clear()
+                    await self._came.wait()
+        # One piece is handed on as it is: most of what passes is never copied.
+        came = self._inbox[0] if len(self._inbox) == 1 else b"".join(self._inbox)
         self._inbox.clear()
+        self._waiting = 0
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
         return came
@@ -75,8 +81,9 @@ class AgentSocket(asyncio.Protocol):
         self._check()
         assert self._transport is not None
         self._transport.write(piece)
-        async with asyncio.timeout(seconds):
-            await self._writable.wait()
+        if not self._writable.is_set():
+            async with asyncio.timeout(seconds):
+                await self._writable.wait()
         self._check()
 
     async def close(self, *, linger: bool = False) -> None:
