@@ -174,12 +174,11 @@ def worksite(root: Path, files: Mapping[str, str] | Path | None = None) -> Itera
     with running_server(root / "host") as server:
         policy = RepositoryPolicy(prefix="ringfence/")
         create_repository(server.root, REPOSITORY, policy=policy, from_directory=root / "source")
-        permissions = {"read": Permission(), "write": Permission(write_prefix="ringfence/")}
-        for name, permission in permissions.items():
-            token = create_principal(server.root, NewPrincipal(name, "worker", {REPOSITORY: permission}))
-            path = root / "secrets" / name
-            path.touch(mode=0o600)
-            path.write_text(token)
+        permissions = {REPOSITORY: Permission(write_prefix="ringfence/")}
+        token = create_principal(server.root, NewPrincipal("ringfence", "minter", permissions))
+        path = root / "secrets" / "mint"
+        path.touch(mode=0o600)
+        path.write_text(token)
         _settings(root, server.url)
         site = Worksite(root, server)
         site.boundary()
@@ -210,10 +209,8 @@ path = "tickets"
 [code_host]
 kind = "local"
 url = "{address}"
-[secrets.host-read]
-file = "secrets/read"
-[secrets.host-write]
-file = "secrets/write"
+[secrets.host-mint]
+file = "secrets/mint"
 """
     )
 
@@ -264,8 +261,11 @@ def _boundary(root: Path) -> dict[str, Any]:
             "fallback": "none",
         },
         "secrets": [
-            {"name": "host-read", "purpose": "checkout", "repositories": [REPOSITORY]},
-            {"name": "host-write", "purpose": "publish", "repositories": [REPOSITORY]},
+            {"name": "host-mint", "purpose": "mint"},
+            {"name": "host-read", "purpose": "checkout", "repositories": [REPOSITORY],
+             "kind": "minted", "minter": "host-mint"},
+            {"name": "host-write", "purpose": "publish", "repositories": [REPOSITORY],
+             "kind": "minted", "minter": "host-mint", "lifetime": "5m"},
         ],
         "tickets": {"types": ["bug"], "requesters": ["dana"], "approvers": []},
         "limits": {

@@ -262,8 +262,24 @@ class SecretUse(Section):
     """A secret by name and what it may be used for. Where its value is kept stands in the settings."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="The name that settings and routes use.")
-    purpose: Literal["checkout", "publish", "model", "registry"] = Field(description="The one thing it is for.")
+    purpose: Literal["checkout", "publish", "model", "registry", "mint"] = Field(
+        description="The one thing it is for. mint: it makes short-lived tokens at the code host and does nothing else."
+    )
     repositories: Names = Field(default=(), description="For checkout and publish: the repositories it may touch.")
+    kind: Literal["minted", "durable"] | None = Field(
+        default=None,
+        description="For checkout and publish. minted: a token for one repository and a few minutes, made when it is "
+        "needed. durable: a value that outlives the run; only with a reason, where nothing narrower can be had.",
+    )
+    minter: str | None = Field(default=None, description="For minted: the secret with purpose `mint` that makes it.")
+    lifetime: Seconds = Field(
+        default=600,
+        json_schema_extra={"default": "10m"},
+        description="For minted: the token ends by itself after this long; at most 1h.",
+    )
+    reason: str | None = Field(
+        default=None, min_length=12, description="For durable: why no narrower credential can be had."
+    )
 
 
 class Tickets(Section):
@@ -351,6 +367,10 @@ class Boundary(Section):
     def repository(self, name: str) -> Repository | None:
         """The listed repository of that name."""
         return next((r for r in self.repositories if r.name == name), None)
+
+    def secret(self, name: str) -> SecretUse | None:
+        """The listed secret of that name."""
+        return next((use for use in self.secrets if use.name == name), None)
 
     def route_for(self, model: str) -> Route | None:
         """The route that offers exactly this model name."""

@@ -257,23 +257,51 @@ class EvidenceSealed:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantAsked:
+    """A credential was about to be had; written before, so that a grant that a crash cut off can be revoked."""
+
+    kind: ClassVar[str] = "grant.asked"
+    grant: str
+    purpose: str
+    repository: str
+    secret: str
+    minter: str  # the secret that mints it; empty when it is not minted
+
+
+@dataclass(frozen=True, slots=True)
 class GrantMinted:
-    """A credential was opened for one purpose. Never its value."""
+    """A credential was had for one purpose. Never its value."""
 
     kind: ClassVar[str] = "grant.minted"
     grant: str
     purpose: str
     repository: str
     secret: str
+    source: str = "durable"  # "minted", "leased" or "durable"
+    host: str = ""
+    permissions: str = ""
+    #: When it ends by itself, by the clock of whoever made it; None when it outlives the run.
+    expires: float | None = None
+    lease: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GrantUsed:
+    """A credential was opened for the first time."""
+
+    kind: ClassVar[str] = "grant.used"
+    grant: str
 
 
 @dataclass(frozen=True, slots=True)
 class GrantRevoked:
-    """A credential of this run is out of use."""
+    """A credential of this run is out of use. `confirmed`: whoever made it refuses it, or says that it is gone."""
 
     kind: ClassVar[str] = "grant.revoked"
     grant: str
     how: str
+    confirmed: bool = False
+    uses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,8 +365,9 @@ class RunEnded:
 Event = (
     TicketAdmitted | TicketRefused | RunStarted | StageStarted | StageEnded | CheckoutReady | BriefAssembled
     | SandboxStarted | SandboxDestroyed | CommandRan | ModelAsked | ModelCalled | EgressDecided | AgentEnded
-    | PatchProduced | PatchRefused | CheckEnded | RepairRequested | EvidenceSealed | GrantMinted
-    | GrantRevoked | BranchPushed | PullRequestOpened | CheckoutRemoved | CancelRequested | RunStopped | RunEnded
+    | PatchProduced | PatchRefused | CheckEnded | RepairRequested | EvidenceSealed | GrantAsked
+    | GrantMinted | GrantUsed | GrantRevoked | BranchPushed | PullRequestOpened | CheckoutRemoved | CancelRequested
+    | RunStopped | RunEnded
 )  # fmt: skip
 
 _BY_KIND: dict[str, type[Event]] = {cls.kind: cls for cls in get_args(Event)}

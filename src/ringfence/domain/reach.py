@@ -52,8 +52,9 @@ def _reach(boundary: Boundary) -> Iterator[str]:
         for name in sent(boundary, route):
             yield f"content of {name} may be sent to {route.endpoint} ({where})"
     for use in boundary.secrets:
-        for name in use.repositories or ("its route",):
-            yield f"secret {use.name} may be used for the {use.purpose} of {name}"
+        for name in use.repositories or (() if use.purpose == "mint" else ("its route",)):
+            how = f"a token minted with {use.minter}" if use.kind == "minted" else f"the durable secret {use.name}"
+            yield f"{how} may be used for the {use.purpose} of {name}"
     yield from (f"tickets of {person} are taken" for person in boundary.tickets.requesters)
     yield from (f"tickets of type {kind} are taken" for kind in boundary.tickets.types)
     yield from (f"{reader} may read the logs" for reader in boundary.logs.readers)
