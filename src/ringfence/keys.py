@@ -11,7 +11,7 @@ from ringfence.adapters.secret_sources.vault import VaultItem, VaultLogin, Vault
 from ringfence.broker.sources import SecretSources
 from ringfence.domain.errors import ControlMissing
 from ringfence.ports.broker import Secret
-from ringfence.settings import Settings, VaultSettings, variables
+from ringfence.settings import Settings, VaultSettings
 
 
 def sources_of(settings: Settings) -> tuple[SecretSources, VaultSecrets | None]:
@@ -25,15 +25,13 @@ def near_sources(settings: Settings) -> SecretSources:
     """The secrets that are kept on this host."""
     places = settings.secrets.items()
     files = {name: place.file for name, place in places if place.file is not None}
-    named = {name: place.env for name, place in places if place.env is not None}
-    found = variables(named.values())
+    named = {name: (place.env, settings.variable(place.env)) for name, place in places if place.env is not None}
     commands = {
-        name: SecretCommand(place.command, place.timeout, _inherited(place.inherit))
+        name: SecretCommand(place.command, place.timeout, _inherited(settings, place.inherit))
         for name, place in places
         if place.command is not None
     }
-    environment = {name: (variable, found[variable]) for name, variable in named.items()}
-    return SecretSources([FileSecrets(files), EnvironmentSecrets(environment), CommandSecrets(commands)])
+    return SecretSources([FileSecrets(files), EnvironmentSecrets(named), CommandSecrets(commands)])
 
 
 def at_hand(settings: Settings, sources: SecretSources) -> tuple[Secret, ...]:
@@ -42,8 +40,9 @@ def at_hand(settings: Settings, sources: SecretSources) -> tuple[Secret, ...]:
     return tuple(sources.open(name).secret for name in near)
 
 
-def _inherited(names: tuple[str, ...]) -> dict[str, str]:
-    return {name: value.reveal() for name, value in variables(names).items() if value is not None}
+def _inherited(settings: Settings, names: tuple[str, ...]) -> dict[str, str]:
+    found = {name: settings.variable(name) for name in names}
+    return {name: value.reveal() for name, value in found.items() if value is not None}
 
 
 def _vault(settings: Settings, server: VaultSettings, near: SecretSources) -> VaultSecrets:

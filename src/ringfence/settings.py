@@ -7,11 +7,10 @@ relative to the file.
 
 import os
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from ringfence.domain.errors import InputError
 from ringfence.ports.broker import Secret
@@ -126,6 +125,11 @@ class Settings(_Section):
     secrets: dict[str, SecretSettings] = Field(default={})
     vault: VaultSettings | None = None
     sandbox: SandboxSettings = SandboxSettings()
+    _variables: dict[str, Secret] = PrivateAttr(default_factory=dict)
+
+    def variable(self, name: str) -> Secret | None:
+        """What a variable that these settings name had in the worker's environment when they were read."""
+        return self._variables.get(name)
 
     @model_validator(mode="after")
     def _vault_is_named(self) -> "Settings":
@@ -151,13 +155,12 @@ def settings_path(given: Path | None) -> Path:
     return Path(named) if named else Path(DEFAULT)
 
 
-def variables(names: Iterable[str]) -> dict[str, Secret | None]:
-    """Values of the worker's own environment, for the settings that name them; None for one that is not set."""
-    return {name: Secret(os.environ[name]) if name in os.environ else None for name in names}
-
-
 def load(given: Path | None = None) -> Settings:
-    """Read the settings. Errors: `InputError` that names every faulty key."""
+    """Read the settings, and take the secrets that they name out of the environment.
+
+    Commands do so before they import what carries runs: libraries start programs that inherit the environment,
+    some while they are imported. Errors: `InputError` that names every faulty key.
+    """
     path = settings_path(given).absolute()
     try:
         document = tomllib.loads(path.read_text("utf-8"))
@@ -176,7 +179,17 @@ def load(given: Path | None = None) -> Settings:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InputError(f"the settings do not hold: {faults}", where=str(path), mend="see docs/settings.md") from None
-    return _anchored(found, path.parent)
+    anchored = _anchored(found, path.parent)
+    anchored._variables.update(_taken(found))
+    return anchored
+
+
+def _taken(found: Settings) -> dict[str, Secret]:
+    """What the settings name of the environment; secrets are not left in it."""
+    places = found.secrets.values()
+    handed = {name: Secret(os.environ[name]) for place in places for name in place.inherit if name in os.environ}
+    kept = {place.env for place in places if place.env is not None and place.env in os.environ}
+    return handed | {name: Secret(os.environ.pop(name)) for name in kept}
 
 
 def _anchored(found: Settings, root: Path) -> Settings:
