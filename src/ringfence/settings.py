@@ -72,7 +72,7 @@ class SecretSettings(_Section):
 
     file: LocalPath | None = Field(default=None, description="A file with the value, mode 0600.")
     env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="A variable of the worker.")
-    command: Words | None = Field(default=None, description="A command that prints it: words, no shell.")
+    command: Words | None = Field(default=None, min_length=1, description="A command that prints it: words, no shell.")
     vault: VaultItemSettings | None = Field(default=None, description="A value in the vault of section [vault].")
     timeout: float = Field(default=10.0, gt=0, le=120, description="For command: seconds until it is ended.")
     inherit: Words = Field(default=(), description="For command: variables of the worker that it is given.")

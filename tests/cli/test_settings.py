@@ -37,7 +37,7 @@ def loaded(root: Path, text: str) -> Settings:
         ("[secrets.a]", "exactly one"),
         ('[secrets.a]\nfile = "a"\nenv = "A"', "exactly one"),
         ('[secrets.a]\ncommand = ["/bin/a"]\nenv = "A"', "exactly one"),
-        ("[secrets.a]\ncommand = []", "exactly one"),
+        ("[secrets.a]\ncommand = []", "at least 1"),
         ('[secrets.a]\ncommand = "/bin/a x"', "tuple"),
         ('[secrets.a]\nfile = "a"\ntimeout = 3.0', "belong to command"),
         ('[secrets.a]\nenv = "A B"', "env"),
