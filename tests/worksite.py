@@ -36,6 +36,13 @@ FILES = {
     "check.sh": 'test "$(cat value.txt)" = 2 || { echo "value is $(cat value.txt), wanted 2"; exit 1; }\n',
     "AGENTS.md": "# For agents\n\nThe value stands in value.txt.\n",
 }
+#: The boundary's secrets: one that mints, and what it mints.
+SECRETS: tuple[dict[str, Any], ...] = (
+    {"name": "host-mint", "purpose": "mint"},
+    {"name": "host-read", "purpose": "checkout", "repositories": [REPOSITORY], "kind": "minted", "minter": "host-mint"},
+    {"name": "host-write", "purpose": "publish", "repositories": [REPOSITORY], "kind": "minted", "minter": "host-mint",
+     "lifetime": "5m"},
+)  # fmt: skip
 #: What the two attempts of the story do: the first is wrong, the second right.
 STORY = ("echo 3 > value.txt", "echo 2 > value.txt")
 PROTECTED = (
@@ -141,6 +148,15 @@ class Worksite:
         for path in [*self.state.rglob("*"), *self.server.root.rglob("*")]:
             if path.is_file() and path.name != "evidence.pem":
                 yield str(path), path.read_bytes()
+
+    @property
+    def mint(self) -> str:
+        """The worker's one durable credential."""
+        return (self.root / "secrets" / "mint").read_text()
+
+    def token(self, name: str, permission: Permission) -> str:
+        """A token of a worker's that the site's own worker does not have."""
+        return create_principal(self.server.root, NewPrincipal(name, "worker", {REPOSITORY: permission}))
 
     def merge(self, number: int) -> None:
         """A human marks the pull request ready, approves and merges it, by the host's API."""
@@ -260,13 +276,7 @@ def _boundary(root: Path) -> dict[str, Any]:
             "default": "recorded/recorded-test",
             "fallback": "none",
         },
-        "secrets": [
-            {"name": "host-mint", "purpose": "mint"},
-            {"name": "host-read", "purpose": "checkout", "repositories": [REPOSITORY],
-             "kind": "minted", "minter": "host-mint"},
-            {"name": "host-write", "purpose": "publish", "repositories": [REPOSITORY],
-             "kind": "minted", "minter": "host-mint", "lifetime": "5m"},
-        ],
+        "secrets": list(SECRETS),
         "tickets": {"types": ["bug"], "requesters": ["dana"], "approvers": []},
         "limits": {
             "run": {"time": "5m", "attempts": 3, "turns": 20, "requests": 40, "input_tokens": 1000000,
