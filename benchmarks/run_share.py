@@ -21,6 +21,7 @@ from large import arguments, large_site, rounds
 from table import Row, show
 
 from ringfence.domain import events as e
+from ringfence.web.host.principals import Permission
 from worksite import REPOSITORY, Worksite
 
 SCRIPT = """set -e
@@ -121,7 +122,7 @@ def _script(site: Worksite, name: str, reference: tuple[str, ...]) -> float:
     """The same effect with bare git, by a script."""
     place = site.root / name
     place.mkdir()
-    token = (site.root / "secrets" / "write").read_text().strip()
+    token = site.token(f"script-{name}", Permission(write_prefix="ringfence/"))
     helper = place / "credential"
     helper.write_text(f"username=write\npassword={token}\n")
     environment = {

@@ -36,6 +36,13 @@ FILES = {
     "check.sh": 'test "$(cat value.txt)" = 2 || { echo "value is $(cat value.txt), wanted 2"; exit 1; }\n',
     "AGENTS.md": "# For agents\n\nThe value stands in value.txt.\n",
 }
+#: The boundary's secrets: one that mints, and what it mints.
+SECRETS: tuple[dict[str, Any], ...] = (
+    {"name": "host-mint", "purpose": "mint"},
+    {"name": "host-read", "purpose": "checkout", "repositories": [REPOSITORY], "kind": "minted", "minter": "host-mint"},
+    {"name": "host-write", "purpose": "publish", "repositories": [REPOSITORY], "kind": "minted", "minter": "host-mint",
+     "lifetime": "5m"},
+)  # fmt: skip
 #: What the two attempts of the story do: the first is wrong, the second right.
 STORY = ("echo 3 > value.txt", "echo 2 > value.txt")
 PROTECTED = (
@@ -142,6 +149,15 @@ class Worksite:
             if path.is_file() and path.name != "evidence.pem":
                 yield str(path), path.read_bytes()
 
+    @property
+    def mint(self) -> str:
+        """The worker's one durable credential."""
+        return (self.root / "secrets" / "mint").read_text()
+
+    def token(self, name: str, permission: Permission) -> str:
+        """A token of a worker's that the site's own worker does not have."""
+        return create_principal(self.server.root, NewPrincipal(name, "worker", {REPOSITORY: permission}))
+
     def merge(self, number: int) -> None:
         """A human marks the pull request ready, approves and merges it, by the host's API."""
         permissions = {REPOSITORY: Permission(review=True)}
@@ -174,12 +190,11 @@ def worksite(root: Path, files: Mapping[str, str] | Path | None = None) -> Itera
     with running_server(root / "host") as server:
         policy = RepositoryPolicy(prefix="ringfence/")
         create_repository(server.root, REPOSITORY, policy=policy, from_directory=root / "source")
-        permissions = {"read": Permission(), "write": Permission(write_prefix="ringfence/")}
-        for name, permission in permissions.items():
-            token = create_principal(server.root, NewPrincipal(name, "worker", {REPOSITORY: permission}))
-            path = root / "secrets" / name
-            path.touch(mode=0o600)
-            path.write_text(token)
+        permissions = {REPOSITORY: Permission(write_prefix="ringfence/")}
+        token = create_principal(server.root, NewPrincipal("ringfence", "minter", permissions))
+        path = root / "secrets" / "mint"
+        path.touch(mode=0o600)
+        path.write_text(token)
         _settings(root, server.url)
         site = Worksite(root, server)
         site.boundary()
@@ -210,10 +225,8 @@ path = "tickets"
 [code_host]
 kind = "local"
 url = "{address}"
-[secrets.host-read]
-file = "secrets/read"
-[secrets.host-write]
-file = "secrets/write"
+[secrets.host-mint]
+file = "secrets/mint"
 """
     )
 
@@ -263,10 +276,7 @@ def _boundary(root: Path) -> dict[str, Any]:
             "default": "recorded/recorded-test",
             "fallback": "none",
         },
-        "secrets": [
-            {"name": "host-read", "purpose": "checkout", "repositories": [REPOSITORY]},
-            {"name": "host-write", "purpose": "publish", "repositories": [REPOSITORY]},
-        ],
+        "secrets": list(SECRETS),
         "tickets": {"types": ["bug"], "requesters": ["dana"], "approvers": []},
         "limits": {
             "run": {"time": "5m", "attempts": 3, "turns": 20, "requests": 40, "input_tokens": 1000000,

@@ -12,10 +12,12 @@ from dataclasses import fields
 from pathlib import Path
 
 from ringfence.adapters.artifacts.directory import DirectoryArtifacts
+from ringfence.broker.leases import held
+from ringfence.broker.redacting import LearningRedactor
+from ringfence.broker.sources import SecretSources
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.errors import ControlMissing
 from ringfence.domain.events import EgressAsked, EgressDecided, ModelAsked, ModelCalled
-from ringfence.domain.redaction import Redactor
 from ringfence.egress.attempt import Attempt
 from ringfence.egress.process import EgressProcess
 from ringfence.gateway.call import Call, RouteConfig
@@ -23,7 +25,6 @@ from ringfence.gateway.process import GatewayProcess
 from ringfence.ports.audit_log import AuditLog
 from ringfence.ports.egress import Egress, EgressPolicy
 from ringfence.ports.gateway import DoorPolicy, OpenDoor
-from ringfence.ports.secret_source import SecretSource
 from ringfence.settings import Settings
 
 #: Where systems keep their bundle of certificates.
@@ -47,21 +48,20 @@ class NoDoors:
 
 @contextmanager
 def gateway(
-    boundary: Boundary, secrets: SecretSource, settings: Settings, record: Callable[[Call], None]
+    boundary: Boundary, keys: tuple[SecretSources, LearningRedactor], settings: Settings, record: Callable[[Call], None]
 ) -> Iterator[GatewayProcess]:
-    """The model gateway with the boundary's routes and their credentials."""
-    routes = tuple(
-        RouteConfig(
-            route.name,
-            route.provider,
-            route.endpoint,
-            route.models,
-            None if route.credential is None else secrets.read(route.credential),
+    """The model gateway with the boundary's routes and their credentials, which redaction learns first."""
+    secrets, redactor = keys
+    named = {route.credential for route in boundary.models.routes if route.credential is not None}
+    with held(secrets, sorted(named)) as opened:
+        for secret in opened.values():
+            redactor.learn(secret)
+        routes = tuple(
+            RouteConfig(route.name, route.provider, route.endpoint, route.models, opened.get(route.credential or ""))
+            for route in boundary.models.routes
         )
-        for route in boundary.models.routes
-    )
-    with GatewayProcess(routes, record, user=_user(settings, 1)) as running:
-        yield running
+        with GatewayProcess(routes, record, user=_user(settings, 1)) as running:
+            yield running
 
 
 @contextmanager
@@ -102,7 +102,7 @@ def authorities(boundary: Boundary, settings: Settings) -> bytes:
 
 
 def call_recorder(
-    boundary: Boundary, log: AuditLog, artifacts: DirectoryArtifacts, redactor: Redactor
+    boundary: Boundary, log: AuditLog, artifacts: DirectoryArtifacts, redactor: LearningRedactor
 ) -> Callable[[Call], None]:
     """Writes an exchange of the gateway down; when this raises, the gateway denies the call."""
 

@@ -10,9 +10,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from ringfence.domain.errors import InputError
+from ringfence.ports.broker import Secret
 
 VARIABLE = "RINGFENCE_SETTINGS"
 DEFAULT = "ringfence.toml"
@@ -22,7 +23,14 @@ def _path(value: object) -> object:
     return Path(value) if isinstance(value, str) else value
 
 
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
 LocalPath = Annotated[Path, BeforeValidator(_path)]
+Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_tuple)]
+#: One path below a vault's API: no dots, no empty parts, nothing that an address gives a meaning to.
+VaultPath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.@-]*(/[A-Za-z0-9_-][A-Za-z0-9_.@-]*)*$")]
 
 
 class _Section(BaseModel):
@@ -51,10 +59,54 @@ class CodeHostSettings(_Section):
     url: str = Field(pattern=r"^https?://", description="Its root address.")
 
 
-class SecretFile(_Section):
-    """Where one secret is kept."""
+class VaultItemSettings(_Section):
+    """A value in a vault."""
 
-    file: LocalPath = Field(description="A file with the value, mode 0600.")
+    path: VaultPath = Field(description="Where it stands, below its mount.")
+    field: str = Field(min_length=1, description="Which field of it.")
+    mount: VaultPath | None = Field(default=None, description="A KV version 2 mount; none for an engine that leases.")
+
+
+class SecretSettings(_Section):
+    """Where one secret is kept: in exactly one of these places."""
+
+    file: LocalPath | None = Field(default=None, description="A file with the value, mode 0600.")
+    env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="A variable of the worker.")
+    command: Words | None = Field(default=None, min_length=1, description="A command that prints it: words, no shell.")
+    vault: VaultItemSettings | None = Field(default=None, description="A value in the vault of section [vault].")
+    timeout: float = Field(default=10.0, gt=0, le=120, description="For command: seconds until it is ended.")
+    inherit: Words = Field(default=(), description="For command: variables of the worker that it is given.")
+
+    @model_validator(mode="after")
+    def _in_one_place(self) -> "SecretSettings":
+        if sum(place is not None for place in (self.file, self.env, self.command, self.vault)) != 1:
+            raise ValueError("write exactly one of file, env, command and vault")
+        if self.command is None and (self.inherit or "timeout" in self.model_fields_set):
+            raise ValueError("timeout and inherit belong to command")
+        return self
+
+
+class VaultSettings(_Section):
+    """A HashiCorp Vault or OpenBao server, and how the worker logs in: with a token, or by AppRole."""
+
+    url: str = Field(
+        pattern=r"^(https://[^/@\s]+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?)/?$",
+        description="Its root address; plain http only on loopback.",
+    )
+    token: str | None = Field(default=None, description="The name of the secret that is a token.")
+    role_id: str | None = Field(default=None, min_length=1, description="For AppRole: the role's id.")
+    secret_id: str | None = Field(
+        default=None, description="For AppRole: the name of the secret that is its secret id."
+    )
+    mount: VaultPath = Field(default="approle", description="For AppRole: where the method is mounted.")
+    namespace: VaultPath | None = Field(default=None, description="Sent with every request.")
+    ca: LocalPath | None = Field(default=None, description="Certificates that count instead of the system's.")
+
+    @model_validator(mode="after")
+    def _by_one_way(self) -> "VaultSettings":
+        if (self.token is None) == (self.role_id is None) or (self.role_id is None) != (self.secret_id is None):
+            raise ValueError("write token, or role_id and secret_id")
+        return self
 
 
 class SandboxSettings(_Section):
@@ -81,9 +133,25 @@ class Settings(_Section):
     worker: WorkerSettings
     tracker: TrackerSettings
     code_host: CodeHostSettings
-    secrets: dict[str, SecretFile] = Field(default={})
+    secrets: dict[str, SecretSettings] = Field(default={})
+    vault: VaultSettings | None = None
     sandbox: SandboxSettings = SandboxSettings()
     egress: EgressSettings = EgressSettings()
+    _variables: dict[str, Secret] = PrivateAttr(default_factory=dict)
+
+    def variable(self, name: str) -> Secret | None:
+        """What a variable that these settings name had in the worker's environment when they were read."""
+        return self._variables.get(name)
+
+    @model_validator(mode="after")
+    def _vault_is_named(self) -> "Settings":
+        places = self.secrets.values()
+        if self.vault is None and any(place.vault is not None for place in places):
+            raise ValueError("a secret is kept in a vault, and there is no section [vault]")
+        login = self.vault and (self.vault.token or self.vault.secret_id)
+        if login and (login not in self.secrets or self.secrets[login].vault is not None):
+            raise ValueError(f"[vault] logs in with {login!r}, which is no secret outside of the vault")
+        return self
 
     @property
     def state(self) -> Path:
@@ -100,7 +168,11 @@ def settings_path(given: Path | None) -> Path:
 
 
 def load(given: Path | None = None) -> Settings:
-    """Read the settings. Errors: `InputError` that names every faulty key."""
+    """Read the settings, and take the secrets that they name out of the environment.
+
+    Commands do so before they import what carries runs: libraries start programs that inherit the environment,
+    some while they are imported. Errors: `InputError` that names every faulty key.
+    """
     path = settings_path(given).absolute()
     try:
         document = tomllib.loads(path.read_text("utf-8"))
@@ -119,7 +191,17 @@ def load(given: Path | None = None) -> Settings:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InputError(f"the settings do not hold: {faults}", where=str(path), mend="see docs/settings.md") from None
-    return _anchored(found, path.parent)
+    anchored = _anchored(found, path.parent)
+    anchored._variables.update(_taken(found))
+    return anchored
+
+
+def _taken(found: Settings) -> dict[str, Secret]:
+    """What the settings name of the environment; secrets are not left in it."""
+    places = found.secrets.values()
+    handed = {name: Secret(os.environ[name]) for place in places for name in place.inherit if name in os.environ}
+    kept = {place.env for place in places if place.env is not None and place.env in os.environ}
+    return handed | {name: Secret(os.environ.pop(name)) for name in kept}
 
 
 def _anchored(found: Settings, root: Path) -> Settings:
@@ -133,6 +215,12 @@ def _anchored(found: Settings, root: Path) -> Settings:
             "egress": found.egress.model_copy(
                 update={"authorities": root / found.egress.authorities if found.egress.authorities else None}
             ),
-            "secrets": {name: SecretFile(file=root / secret.file) for name, secret in found.secrets.items()},
+            "secrets": {
+                name: secret.model_copy(update={"file": root / secret.file}) if secret.file is not None else secret
+                for name, secret in found.secrets.items()
+            },
+            "vault": found.vault.model_copy(update={"ca": root / found.vault.ca})
+            if found.vault is not None and found.vault.ca is not None
+            else found.vault,
         }
     )

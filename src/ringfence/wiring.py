@@ -20,19 +20,22 @@ from ringfence.adapters.code_hosts.local import LocalCodeHost
 from ringfence.adapters.engines.dbos import DbosEngine, place_is_taken, submit_to_worker
 from ringfence.adapters.git import GitIntake, GitObjects, GitTransport
 from ringfence.adapters.sandboxes.bubblewrap import BubblewrapSandboxes
-from ringfence.adapters.secret_sources.file import FileSecrets
 from ringfence.adapters.signers.local_key import LocalKey
+from ringfence.adapters.token_minters.local import LocalTokenMinter
 from ringfence.adapters.trackers.folder import FolderTracker
-from ringfence.broker.grants import BoundaryBroker
+from ringfence.broker.grants import BoundaryBroker, Keys
+from ringfence.broker.leases import held
+from ringfence.broker.redacting import LearningRedactor
+from ringfence.broker.sources import SecretSources
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.brief import Brief
 from ringfence.domain.errors import ControlMissing, InputError
 from ringfence.domain.events import CancelRequested, Event, from_json
 from ringfence.domain.parse import digest, parse
-from ringfence.domain.redaction import Redactor
 from ringfence.domain.run import RunState, RunView, fold
 from ringfence.domain.ticket import TICKET_ID, Ticket
 from ringfence.gateway.call import Call
+from ringfence.keys import at_hand, sources_of
 from ringfence.pipeline import retention
 from ringfence.pipeline.ports import Places, Ports
 from ringfence.pipeline.rooms import remove_tree
@@ -54,10 +57,10 @@ class Reading:
     boundary: Boundary
     boundary_text: bytes
     places: Places
-    redactor: Redactor
+    redactor: LearningRedactor
     log: SqliteAuditLog
     artifacts: DirectoryArtifacts
-    secrets: FileSecrets
+    secrets: SecretSources
     clock: SystemClock
 
     def runs(self) -> tuple[str, ...]:
@@ -91,16 +94,17 @@ def reading(settings: Settings) -> Iterator[Reading]:
     boundary = _boundary(text, settings.worker.boundary)
     _require_location(settings.state, boundary)
     places = retention.prepare(settings.state)
-    secrets = FileSecrets({name: where.file for name, where in settings.secrets.items()})
-    known = [secrets.read(name).reveal().encode() for name in secrets.names()]
+    secrets, vault = sources_of(settings)
     patterns = [(pattern.name, pattern.pattern) for pattern in boundary.logs.redaction.patterns]
-    redactor = Redactor(known, patterns)
+    redactor = LearningRedactor(at_hand(settings, secrets), patterns)
     clock = SystemClock()
     log = SqliteAuditLog(places.state / "audit.sqlite", clock=clock, redact=redactor.redact_text)
     artifacts = DirectoryArtifacts(places.state / "artifacts", redact=redactor.redact)
     try:
         yield Reading(settings, boundary, text, places, redactor, log, artifacts, secrets, clock)
     finally:
+        if vault is not None:
+            vault.shut()
         log.close()
 
 
@@ -133,7 +137,9 @@ def working(settings: Settings) -> Iterator[Worker]:
         look = stack.enter_context(reading(settings))
         sandboxes = make_sandboxes(settings)
         _refuse_broken(sandboxes.probe())
-        gateway = stack.enter_context(points.gateway(look.boundary, look.secrets, look.settings, _recorder(look)))
+        gateway = stack.enter_context(
+            points.gateway(look.boundary, (look.secrets, look.redactor), look.settings, _recorder(look))
+        )
         egress = stack.enter_context(points.egress(look.boundary, look.settings, points.attempt_recorder(look.log)))
         ports = _ports(look, sandboxes, gateway, egress)
 
@@ -145,7 +151,8 @@ def working(settings: Settings) -> Iterator[Worker]:
         stack.callback(engine.close)
         for run in engine.given_up():
             close_given_up(run, ports)
-        retention.sweep_checkouts(ports.places, frozenset(engine.unfinished()), sandboxes)
+        for run in retention.sweep_checkouts(ports.places, frozenset(engine.unfinished()), sandboxes):
+            ports.broker.reclaim(run, last=True)
         yield Worker(look, ports, engine, resumed)
 
 
@@ -185,6 +192,8 @@ def sweep_now(look: Reading) -> retention.Removed:
     at_work = place_is_taken(look.settings.state)
     alive = frozenset(run for run in look.runs() if look.view(run).state is not RunState.ENDED)
     checkouts = () if at_work else retention.sweep_checkouts(places, alive, make_sandboxes(look.settings))
+    for run in checkouts:
+        _broker(look).reclaim(run, last=True)
     mirrors = () if at_work else retention.sweep_mirrors(places, boundary, look.clock)
     return retention.Removed(checkouts, mirrors, retention.sweep_logs(places, boundary, look.log, look.clock))
 
@@ -197,6 +206,7 @@ def brief_of(look: Reading, ticket_id: str) -> Brief:
         return preview(run, ticket_id, ports)
     finally:
         remove_tree(look.places.run(run))
+        ports.broker.reclaim(run, last=True)
 
 
 def health(look: Reading) -> Iterator[tuple[str, Callable[[], str]]]:
@@ -215,7 +225,7 @@ def health(look: Reading) -> Iterator[tuple[str, Callable[[], str]]]:
         return f"{look.settings.code_host.url}: {len(names)} repositories can be read"
 
     def gateway() -> str:
-        with points.gateway(look.boundary, look.secrets, look.settings, _recorder(look)) as running:
+        with points.gateway(look.boundary, (look.secrets, look.redactor), look.settings, _recorder(look)) as running:
             names = ", ".join(route.name for route in look.boundary.models.routes)
             return f"process {running.pid} started and answered; routes: {names}"
 
@@ -229,12 +239,16 @@ def health(look: Reading) -> Iterator[tuple[str, Callable[[], str]]]:
         return f"{look.places.state}, inside {look.boundary.checkout.location}"
 
     def secrets() -> str:
+        names = look.secrets.names()
+        with held(look.secrets, names) as opened:
+            for secret in opened.values():
+                look.redactor.learn(secret)
         short = look.redactor.too_short
         if short:
             raise ControlMissing(
                 f"{len(short)} secrets cannot be redacted: {'; '.join(short)}", mend="use longer, random values"
             )
-        return f"{len(look.secrets.names())} can be opened, all can be redacted"
+        return f"{len(names)} can be opened, all can be redacted"
 
     yield "state directory", state
     yield "secrets", secrets
@@ -267,11 +281,16 @@ def _ports(look: Reading, sandboxes: BubblewrapSandboxes, gateway: Gateway, egre
         log=look.log,
         artifacts=look.artifacts,
         signer=LocalKey(look.places.state / "keys"),
-        broker=BoundaryBroker(look.boundary, look.secrets, look.log, look.clock),
+        broker=_broker(look),
         clock=look.clock,
         redact=look.redactor.redact_text,
         find_secrets=lambda content: tuple(finding.name for finding in look.redactor.find(content)),
     )
+
+
+def _broker(look: Reading) -> BoundaryBroker:
+    keys = Keys(look.secrets, LocalTokenMinter(look.settings.code_host.url), look.redactor.learn)
+    return BoundaryBroker(look.boundary, keys, look.log, look.clock)
 
 
 def _recorder(look: Reading) -> Callable[[Call], None]:

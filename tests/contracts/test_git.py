@@ -24,7 +24,7 @@ def git(where: Path, *argv: str) -> str:
 
 @pytest.fixture
 def grant() -> Grant:
-    return Grant("g1", "checkout", "demo/thing", "worker", Secret(SECRET))
+    return Grant("g1", "publish", "demo/thing", "worker", Secret(SECRET))
 
 
 @pytest.fixture

@@ -59,6 +59,7 @@ def test_a_problem_reads_as_place_what_and_mend():
 
 
 # What is changed in the team's document, into what, and what check says of it. One row a rule.
+IBAN = "{ name: iban-push, purpose: publish, repositories: [acme/iban-tools], kind: minted, minter: host-mint }"
 TABLE = [
     # form
     ("cleanup: always", "cleanup: &x always", "anchors are not read"),
@@ -194,17 +195,30 @@ TABLE = [
     ("endpoint: https://provider.example.com/v1", "endpoint: https://2130706433/v1", "address in disguise"),
     # secrets
     ("- { name: iban-push, purpose: publish", "- { name: code-read, purpose: publish", "one secret that can do both"),
-    ("purpose: publish, repositories: [acme/payments] }",
-     "purpose: publish, repositories: [acme/payments-api-spec] }", "is read-only"),
-    ("  - { name: iban-push, purpose: publish, repositories: [acme/iban-tools] }\n", "",
-     "no secret serves the publish"),
+    ("purpose: publish, repositories: [acme/payments],",
+     "purpose: publish, repositories: [acme/payments-api-spec],", "is read-only"),
+    (f"  - {IBAN}\n", "", "no secret serves the publish"),
     ("- { name: iban-push,",
      "- { name: second, purpose: checkout, repositories: [acme/iban-tools] }\n  - { name: iban-push,",
      "nothing chooses"),
+    # least privilege: a narrow credential where one can be had, a reason where none can
+    (IBAN, IBAN.replace(", kind: minted, minter: host-mint", ""), "does not say whether it is minted or durable"),
+    (IBAN, IBAN.replace(", minter: host-mint", ""), "nothing says by which secret"),
+    (IBAN, IBAN.replace("minter: host-mint", "minter: code-read"), "is no secret with purpose `mint`"),
+    (IBAN, IBAN.replace("minter: host-mint", "minter: host-mint, lifetime: 2h"), "its tokens would live for"),
+    (IBAN, IBAN.replace("minted, minter: host-mint", "durable, reason: the host is old"), "a narrow one can be had"),
+    (IBAN, IBAN.replace("minter: host-mint", "minter: host-mint, reason: we like it so"), "needs no reason"),
+    ("- { name: house-models, purpose: model }", "- { name: house-models, purpose: model, kind: durable }",
+     "`kind` is for checkout and publish"),
+    ("- { name: host-mint, purpose: mint }",
+     "- { name: spare-mint, purpose: mint }\n  - { name: host-mint, purpose: mint }", "nothing is minted with"),
+    ("- { name: host-mint, purpose: mint }", "- { name: host-mint, purpose: mint, repositories: [acme/payments] }",
+     "is bound to what the secrets that name it say"),
+    ("- { name: host-mint, purpose: mint }",
+     "- { name: host-mint, purpose: mint }\n  - { name: hub, purpose: registry }", "not enforced by this version"),
     ("- { name: outside-models, purpose: model }", "- { name: outside-models, purpose: registry }",
      "not enforced by this version"),
-    ("- { name: iban-push, purpose: publish, repositories: [acme/iban-tools] }",
-     "- { name: iban-push, purpose: publish }", "it names no repository"),
+    ("purpose: publish, repositories: [acme/iban-tools],", "purpose: publish,", "it names no repository"),
     # limits
     ("file: 1GiB", "file: 9GiB", "one file may be larger than the disk"),
     ("attempts: 3", "attempts: 0", "`limits.run.attempts` is the number 0"),
@@ -324,3 +338,40 @@ def assert_problems_lie_inside(text: str) -> None:
         assert 1 <= problem.line <= len(lines)
         assert 1 <= problem.column <= len(lines[problem.line - 1]) + 1
         assert "\n" not in str(problem)
+
+
+MINTED = """  - { name: host-mint, purpose: mint }
+  - { name: shop-read, purpose: checkout, repositories: [acme/shop], kind: minted, minter: host-mint }
+"""
+
+
+@pytest.mark.parametrize(
+    ("kept", "what"),
+    [
+        ("kind: durable, reason: the host of 2009 cannot mint", None),
+        ("kind: durable", "whoever gets hold of it has it for good"),
+        ("kind: durable, reason: because", "reason"),
+        ("kind: durable, reason: the host of 2009 cannot mint, minter: x", "nothing mints it"),
+        ("kind: broad", "kind"),
+    ],
+)
+def test_a_durable_credential_needs_a_reason_and_a_host_that_cannot_mint(kept, what):
+    text = changed(
+        MINTED, f"  - {{ name: shop-read, purpose: checkout, repositories: [acme/shop], {kept} }}\n", MINIMAL
+    )
+    if what is None:
+        assert isinstance(parse(text), Boundary)
+        return
+    found = problems_of(text)
+    assert [problem for problem in found if what in problem.what or what in problem.path], [str(p) for p in found]
+
+
+def test_a_durable_credential_for_several_repositories_is_over_broad():
+    one, rest = TEAM.split("secrets:", 1)
+    head, tail = rest.split("  - name: code-read", 1)
+    del head
+    durable = "kind: durable\n    reason: the host of 2009 cannot mint"
+    tail = tail.replace("kind: minted\n    minter: host-mint", durable)
+    tail = tail.replace("kind: minted, minter: host-mint", durable.replace("\n    ", ", "))
+    found = problems_of(f"{one}secrets:\n  - name: code-read{tail}")
+    assert ["over-broad: one durable value for 3 repositories" in problem.what for problem in found] == [True]

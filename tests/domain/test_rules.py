@@ -433,6 +433,7 @@ def test_each_purpose_has_its_own_secret():
         ("publish", "acme/other", "repositories.name"),
         ("checkout", "", "repositories.name"),
         ("registry", REPOSITORY, "secrets.purpose"),
+        ("mint", REPOSITORY, "secrets.purpose"),
         ("CHECKOUT", REPOSITORY, "secrets.purpose"),
         (None, REPOSITORY, "secrets"),
     ],
@@ -444,6 +445,7 @@ def test_no_other_secret_is_given_out(purpose, repository, rule):
 
 
 def test_two_secrets_for_one_use_are_no_choice():
-    second = BOUNDARY.secrets[0].model_copy(update={"name": "second"})
+    checkout = next(use for use in BOUNDARY.secrets if use.purpose == "checkout")
+    second = checkout.model_copy(update={"name": "second"})
     double = BOUNDARY.model_copy(update={"secrets": (*BOUNDARY.secrets, second)})
     assert denied_by(secret_for(double, "checkout", REPOSITORY)) == "secrets.purpose"

@@ -6,7 +6,7 @@ import pytest
 
 from ringfence.domain import events as e
 from scripted_model import ScriptedModel, finish, refuses, scripted, shell, streams
-from worksite import REPOSITORY, Worksite
+from worksite import REPOSITORY, SECRETS, Worksite
 
 KEY = "sk-canary-5f1d0c8e7b2a4936"
 
@@ -22,9 +22,7 @@ def furnish(site: Worksite, server: ScriptedModel, **limits: int) -> None:
         "credential": "model-key", "repositories": [REPOSITORY], "data_classes": ["internal"],
         "prompts_logged": "nowhere", "outputs_logged": "nowhere", "retention": "disabled", "internal": True,
     }  # fmt: skip
-    names = [{"name": "host-read", "purpose": "checkout", "repositories": [REPOSITORY]},
-             {"name": "host-write", "purpose": "publish", "repositories": [REPOSITORY]},
-             {"name": "model-key", "purpose": "model"}]  # fmt: skip
+    names = [*SECRETS, {"name": "model-key", "purpose": "model"}]
     changes = {"models.routes": [route], "models.default": "inside/local-model", "secrets": names}
     site.boundary({**changes, **{f"limits.run.{name}": value for name, value in limits.items()}})
 

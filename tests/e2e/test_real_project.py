@@ -18,6 +18,7 @@ import pytest
 
 from hosting import run_git
 from ringfence.domain import events as e
+from ringfence.web.host.principals import Permission
 from ringfence.wiring import reading
 from worksite import BRANCH, REPOSITORY, TICKET, TITLE, Worksite, worksite
 
@@ -152,7 +153,7 @@ def _tree_of(directory: Path) -> str:
 
 
 def _page_says_what_happened(site: Worksite, url: str) -> None:
-    token = (site.root / "secrets" / "read").read_text()
+    token = site.token("looker", Permission())
     number = url.rstrip("/").rsplit("/", 1)[1]
     with httpx2.Client(base_url=site.server.url, trust_env=False, timeout=30) as client:
         answer = client.get(f"/repos/{REPOSITORY}/pulls/{number}", headers={"Authorization": f"Bearer {token}"})

@@ -93,7 +93,7 @@ def test_doctor_attacks_the_sandbox_and_looks_at_everything(site: Worksite) -> N
     assert done.returncode == 0, done.stdout
     shown = {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
     assert {"tickets", "code host", "model gateway", "sandbox", "boundary"} <= set(shown)
-    (site.root / "secrets" / "read").chmod(0o644)
+    (site.root / "secrets" / "mint").chmod(0o644)
     broken = site.ringfence("doctor")
     assert broken.returncode == 3
     assert "chmod 600" in broken.stdout

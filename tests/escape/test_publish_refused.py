@@ -11,7 +11,8 @@ from hosting import Server
 from ringfence.adapters.audit_logs.sqlite import SqliteAuditLog
 from ringfence.adapters.clock import SystemClock
 from ringfence.adapters.secret_sources.file import FileSecrets
-from ringfence.broker.grants import BoundaryBroker
+from ringfence.adapters.token_minters.local import LocalTokenMinter
+from ringfence.broker.grants import BoundaryBroker, Keys
 from ringfence.domain import events as e
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.decision import Allow, Deny
@@ -37,8 +38,8 @@ def pulls(site: Worksite) -> list[tuple[str, str]]:
 
 
 def test_f07_a_refused_patch_is_never_published_and_its_secret_is_nowhere(site: Worksite) -> None:
-    """The worst case: the agent knows the very token that would push it."""
-    token = (site.root / "secrets" / "write").read_text().strip()
+    """The worst case: the agent knows the very credential that the push is made with."""
+    token = site.mint
     site.story(f"echo 2 > value.txt; echo 'token = {token}' > note.txt; echo {token} >&2", "echo 2 > value.txt")
     code, view = site.run()
     assert (code, view.outcome, view.reason) == (7, "stopped", "patch_refused")
@@ -58,7 +59,7 @@ def test_f07_a_refused_patch_is_never_published_and_its_secret_is_nowhere(site: 
 
 def test_b18_a_title_reaches_no_shell_no_ref_and_no_page_as_it_is(site: Worksite) -> None:
     """Unicode spaces, substitutions, a mention, a closing word, terminal codes, and a secret that must not be said."""
-    token = (site.root / "secrets" / "write").read_text().strip()
+    token = site.mint
     ran = site.root / "ran"
     title = f"{token}\u2003$(touch {ran}) `touch {ran}`; touch {ran} @alice fixes #1 \u202e| x"[:200]
     assert token in title
@@ -126,16 +127,14 @@ def test_b18_b19_refs_beside_the_prefix_are_refused(document: Boundary, ref: str
     "purpose, repository", [("publish", "acme/other"), ("checkout", "acme/other"), ("merge", REPOSITORY)]
 )
 def test_f01_no_secret_is_opened_for_another_repository_or_purpose(
-    tmp_path: Path, document: Boundary, purpose: str, repository: str
+    site: Worksite, document: Boundary, purpose: str, repository: str
 ) -> None:
-    log = SqliteAuditLog(tmp_path / "audit.sqlite", clock=SystemClock(), redact=lambda text: text)
-    for name in ("read", "write"):
-        (tmp_path / name).write_text(f"secret-of-{name}")
-        (tmp_path / name).chmod(0o600)
-    secrets = FileSecrets({f"host-{name}": tmp_path / name for name in ("read", "write")})
-    broker = BoundaryBroker(document, secrets, log, SystemClock())
+    log = SqliteAuditLog(site.root / "audit.sqlite", clock=SystemClock(), redact=lambda text: text)
+    secrets = FileSecrets({"host-mint": site.root / "secrets" / "mint"})
+    keys = Keys(secrets, LocalTokenMinter(site.server.url), lambda _secret: None)
+    broker = BoundaryBroker(document, keys, log, SystemClock())
     with broker.grant("T-1-r1", "publish", REPOSITORY) as grant:
-        assert grant.secret.reveal() == "secret-of-write"
+        assert grant.secret.reveal().startswith("rfm_")
     before = list(log.records("T-1-r1"))
     with pytest.raises(ControlMissing) as refused, broker.grant("T-1-r1", purpose, repository):
         pytest.fail("a grant was given")

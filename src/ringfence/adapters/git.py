@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ringfence.adapters.process import Ended, run
-from ringfence.domain.errors import EvidenceBroken, HostFailed
+from ringfence.domain.errors import ControlMissing, EvidenceBroken, HostFailed
 from ringfence.domain.patch import FileChange
 from ringfence.ports.broker import Grant
 from ringfence.ports.objects import Authorship, TreeEntry
@@ -259,7 +259,7 @@ class GitTransport:
                 fresh.rename(mirror)
             refspecs = ("+refs/heads/*:refs/heads/*",)
             self._with_credential(
-                mirror, grant, ("fetch", "-q", "--prune", "--no-tags", "--no-write-fetch-head", url, *refspecs)
+                mirror, url, grant, ("fetch", "-q", "--prune", "--no-tags", "--no-write-fetch-head", url, *refspecs)
             )
             os.utime(mirror)
         return mirror
@@ -278,19 +278,25 @@ class GitTransport:
 
     def push(self, repo: Path, url: str, commit: str, ref: str, grant: Grant) -> bool:
         """Push exactly `commit` to `ref`, never by force; False when the host had it already."""
+        if grant.purpose != "publish":
+            raise ControlMissing(f"grant {grant.id} is for {grant.purpose}, not for pushing")
         if self.remote_ref(url, ref, grant) == commit:
             return False
-        self._with_credential(repo, grant, ("push", "-q", "--no-follow-tags", "--no-verify", url, f"{commit}:{ref}"))
+        self._with_credential(
+            repo, url, grant, ("push", "-q", "--no-follow-tags", "--no-verify", url, f"{commit}:{ref}")
+        )
         return True
 
     def remote_ref(self, url: str, ref: str, grant: Grant) -> str | None:
         """What the host has at `ref`."""
-        listing = self._with_credential(None, grant, ("ls-remote", "--refs", url, ref)).decode()
+        listing = self._with_credential(None, url, grant, ("ls-remote", "--refs", url, ref)).decode()
         rows = [line.split("\t") for line in listing.splitlines()]
         return next((row[0] for row in rows if row[1] == ref), None)
 
-    def _with_credential(self, repo: Path | None, grant: Grant, argv: Sequence[str]) -> bytes:
+    def _with_credential(self, repo: Path | None, url: str, grant: Grant, argv: Sequence[str]) -> bytes:
         """Run git with the grant's secret in a pipe; git's credential helper reads it once, when the host asks."""
+        if grant.host and not url.startswith(grant.host.rstrip("/") + "/"):
+            raise ControlMissing(f"grant {grant.id} is for {grant.host} alone", where=url, mend="see the settings")
         reading, writing = os.pipe()
         try:
             os.write(writing, f"username={grant.username}\npassword={grant.secret.reveal()}\n".encode())

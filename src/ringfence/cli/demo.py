@@ -156,22 +156,16 @@ def _furnish(root: Path, toolchain: Path) -> None:
 
 
 def _settle(root: Path, address: str) -> None:
-    """Write tokens and settings."""
-    from ringfence.web.host.creation import NewPrincipal, create_principal
+    """Write the worker's one durable credential, and settings."""
+    from ringfence.web.host.creation import NewPrincipal, create_principal, keep_token
     from ringfence.web.host.principals import Permission
 
     read, write = Permission(), Permission(write_prefix="ringfence/")
-    wanted = (
-        NewPrincipal("worker-read", "worker", {"demo/inventory": read, "demo/handbook": read}),
-        NewPrincipal("worker-write", "worker", {"demo/inventory": write}),
-        NewPrincipal("kim", "human", {"demo/inventory": Permission(review=True), "demo/handbook": read}),
-    )
-    secrets = root / "secrets"
-    secrets.mkdir(mode=0o700)
-    for principal in wanted:
-        path = secrets / principal.name
-        path.touch(mode=0o600)
-        path.write_text(create_principal(root / "host", principal) + "\n")
+    kim = NewPrincipal("kim", "human", {"demo/inventory": Permission(review=True), "demo/handbook": read})
+    minter = NewPrincipal("ringfence", "minter", {"demo/inventory": write, "demo/handbook": read})
+    create_principal(root / "host", kim)  # she logs in by a link; her token is kept nowhere
+    (root / "secrets").mkdir(mode=0o700)
+    keep_token(root / "secrets" / "host-mint", create_principal(root / "host", minter))
     (root / "ringfence.toml").write_text(
         f"""[worker]
 state = "state"
@@ -185,11 +179,8 @@ path = "tickets"
 kind = "local"
 url = "{address}"
 
-[secrets.host-read]
-file = "secrets/worker-read"
-
-[secrets.host-write]
-file = "secrets/worker-write"
+[secrets.host-mint]
+file = "secrets/host-mint"
 """
     )
 

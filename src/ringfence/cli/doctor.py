@@ -65,10 +65,10 @@ def _configured(settings: Path | None) -> Iterator[Finding]:
     if not path.exists():
         yield Finding("settings", True, f"none at {path}; only the host was looked at")
         return
-    from ringfence import wiring
-
     try:
         found = load(settings)
+        from ringfence import wiring  # after it: see `settings.load`
+
         with wiring.reading(found) as look:
             yield Finding("settings", True, str(path))
             yield Finding("boundary", True, f"{found.worker.boundary} ({look.boundary.name})")

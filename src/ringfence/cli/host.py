@@ -74,7 +74,7 @@ def add_repository(
 def add_principal(
     root: Root,
     name: Annotated[str, typer.Argument(help="Its name, a-z, 0-9 and . _ -")],
-    kind: Annotated[str, typer.Option(help="worker or human; only humans review and merge.")],
+    kind: Annotated[str, typer.Option(help="worker, human or minter; only humans review and merge.")],
     allow: Annotated[
         list[str], typer.Option(help="owner/name=read, owner/name=write:PREFIX, owner/name=review; repeat it.")
     ],

@@ -142,9 +142,11 @@ models:
   routes: []
   fallback: none
 
-# By name only; the settings say where the value is kept. Publishing needs a second one, `purpose: publish`.
+# By name only; the settings say where the value is kept. `minted` is a token for one repository and a few minutes.
+# Publishing needs a further one, `purpose: publish`. Where the code host cannot mint: `kind: durable` and a `reason`.
 secrets:
-  - {{ name: code-read, purpose: checkout, repositories: [{repository}] }}
+  - {{ name: host-mint, purpose: mint }}
+  - {{ name: code-read, purpose: checkout, repositories: [{repository}], kind: minted, minter: host-mint }}
 
 tickets:
   types: [bug, task]

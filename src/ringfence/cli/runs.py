@@ -11,13 +11,16 @@ RunArgument = Annotated[str, typer.Argument(help="Id of the run, for example INV
 
 def runs(settings: SettingsOption = None, json: JsonOption = False) -> None:
     """List runs, the newest first."""
+    from ringfence.settings import load
+
+    found = load(settings)  # before libraries come in: see `settings.load`
+
     from dataclasses import asdict
 
     from ringfence.cli.screen import moment, show_json, table
-    from ringfence.settings import load
     from ringfence.wiring import reading
 
-    with reading(load(settings)) as look:
+    with reading(found) as look:
         views = [(look.log.records(run)[0].time, look.view(run)) for run in look.runs()]
     if json:
         show_json([{"began": began, **asdict(view)} for began, view in views])
@@ -39,11 +42,14 @@ def show(
     network: Annotated[bool, typer.Option("--network", help="List every attempt to leave by the network.")] = False,
 ) -> None:
     """Show one run: how it ended, its checks before and after, what left the sandbox, and its evidence."""
-    from ringfence.cli.report import show_network, show_run
     from ringfence.settings import load
+
+    found = load(settings)  # before libraries come in: see `settings.load`
+
+    from ringfence.cli.report import show_network, show_run
     from ringfence.wiring import reading
 
-    with reading(load(settings)) as look:
+    with reading(found) as look:
         (show_network if network else show_run)(look, run, json=json)
 
 
@@ -54,14 +60,17 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
 ) -> None:
     """Print the audit log of a run, record by record."""
+    from ringfence.settings import load
+
+    found = load(settings)  # before libraries come in: see `settings.load`
+
     from dataclasses import asdict
 
     from ringfence.cli.progress import record_as_text
     from ringfence.cli.screen import show_json
-    from ringfence.settings import load
     from ringfence.wiring import reading
 
-    with reading(load(settings)) as look:
+    with reading(found) as look:
         look.view(run)
         for record in look.log.follow(run) if follow else look.log.records(run):
             if json:
@@ -72,11 +81,14 @@ def logs(
 
 def cancel(run: RunArgument, settings: SettingsOption = None, json: JsonOption = False) -> None:
     """End a run: its sandbox is killed within a second, its trees are removed, and the log says who asked."""
-    from ringfence.cli.screen import show_json, user
     from ringfence.settings import load
+
+    found = load(settings)  # before libraries come in: see `settings.load`
+
+    from ringfence.cli.screen import show_json, user
     from ringfence.wiring import reading
 
-    with reading(load(settings)) as look:
+    with reading(found) as look:
         asked = look.cancel(run, user())
     if json:
         show_json({"run": run, "cancelled": asked})

@@ -19,11 +19,14 @@ def context(ticket: TicketArgument, settings: SettingsOption = None, json: JsonO
     This is the read-only test of a pilot's first days: the ticket is admitted, the repository is read with the
     checkout grant, and what would be sent is printed part by part with its provenance and trust. Nothing is changed.
     """
-    from ringfence.cli.screen import plain, show_json
     from ringfence.settings import load
+
+    found = load(settings)  # before libraries come in: see `settings.load`
+
+    from ringfence.cli.screen import plain, show_json
     from ringfence.wiring import brief_of, reading
 
-    with reading(load(settings)) as look:
+    with reading(found) as look:
         brief = brief_of(look, ticket)
     if json:
         parts = [
@@ -59,13 +62,15 @@ def run(
     process is the worker. A run that was cut off is taken up again where it was. Ctrl-C leaves the run resumable;
     `ringfence cancel RUN` ends it.
     """
+    from ringfence.settings import load
+
+    found = load(settings)  # before libraries come in: see `settings.load`
+
     from ringfence.cli.interrupt import end_at_once
     from ringfence.cli.progress import follow
     from ringfence.cli.report import show_end
-    from ringfence.settings import load
     from ringfence.wiring import reading, submit_elsewhere, working
 
-    found = load(settings)
     with reading(found) as look:
         name = submit_elsewhere(look, ticket)
         if name is not None:
@@ -94,12 +99,15 @@ def worker(
     A ticket is taken once as it stands; editing it makes it due again. Stop with Ctrl-C or SIGTERM: unfinished runs
     go on when a worker starts again.
     """
+    from ringfence.settings import load
+
+    found = load(settings)  # before libraries come in: see `settings.load`
+
     from ringfence.cli.interrupt import end_at_once
     from ringfence.cli.screen import plain, show_json
-    from ringfence.settings import load
     from ringfence.wiring import working
 
-    with working(load(settings)) as at_work:
+    with working(found) as at_work:
         running: set[str] = set(at_work.resumed)
         end_at_once(lambda: f"stopped; unfinished runs are kept: {' '.join(sorted(running)) or 'none'}")
         _say(json, "worker.ready", resumed=sorted(running))
@@ -123,13 +131,16 @@ def worker(
 
 def sweep(settings: SettingsOption = None, json: JsonOption = False) -> None:
     """Remove what the boundary no longer keeps: left-over checkouts, unused mirrors, logs past their retention."""
+    from ringfence.settings import load
+
+    found = load(settings)  # before libraries come in: see `settings.load`
+
     from dataclasses import asdict
 
     from ringfence.cli.screen import show_json
-    from ringfence.settings import load
     from ringfence.wiring import reading, sweep_now
 
-    with reading(load(settings)) as look:
+    with reading(found) as look:
         removed = sweep_now(look)
     if json:
         show_json(asdict(removed))

@@ -5,17 +5,23 @@ Models only: what a section holds and which single values are legal. `parse.py` 
 written in the document as `512MiB` or `10m`.
 """
 
-import re
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field
 
-# At most 12 digits: no number here can overflow a limit that the kernel takes.
-_SIZE = re.compile(r"([0-9]{1,12}) ?(B|KiB|MiB|GiB)")
-_SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_DURATION = re.compile(r"([0-9]{1,9}) ?(s|m|h|d)")
-_DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+from ringfence.domain.limits import Limits as Limits
+from ringfence.domain.limits import NetworkLimits as NetworkLimits
+from ringfence.domain.limits import PatchLimits as PatchLimits
+from ringfence.domain.limits import RunLimits as RunLimits
+from ringfence.domain.limits import SandboxLimits as SandboxLimits
+from ringfence.domain.section import Argv as Argv
+from ringfence.domain.section import Names as Names
+from ringfence.domain.section import Seconds as Seconds
+from ringfence.domain.section import Section as Section
+from ringfence.domain.section import Size as Size
+from ringfence.domain.section import Word as Word
+from ringfence.domain.section import as_tuple
 
 Role = Literal["engineering", "security", "platform", "procurement", "compliance"]
 DataClass = Literal["public", "internal", "confidential", "restricted"]
@@ -27,50 +33,12 @@ SectionName = Literal[
 ]  # fmt: skip
 
 
-def _size(value: Any) -> Any:
-    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("write a size as a number and a unit, for example 512MiB (B, KiB, MiB, GiB)")
-    return int(match[1]) * _SIZE_UNITS[match[2]]
-
-
-def _duration(value: Any) -> Any:
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("write a duration as a number and a unit, for example 10m (s, m, h, d)")
-    return int(match[1]) * _DURATION_UNITS[match[2]]
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _written(pattern: re.Pattern[str], example: str) -> WithJsonSchema:
-    # Editors see what is written in the document, not the number it becomes.
-    return WithJsonSchema({"type": "string", "pattern": f"^{pattern.pattern}$", "examples": [example]})
-
-
-Word = Annotated[str, Field(min_length=1, max_length=500)]
-Size = Annotated[int, BeforeValidator(_size), _written(_SIZE, "512MiB")]
-Seconds = Annotated[int, BeforeValidator(_duration), _written(_DURATION, "10m")]
-Names = Annotated[tuple[Word, ...], BeforeValidator(_tuple)]
-Argv = Annotated[
-    tuple[Annotated[str, Field(min_length=1, max_length=20_000)], ...], BeforeValidator(_tuple), Field(min_length=1)
-]
-
-
-class Section(BaseModel):
-    """A part of the document: immutable, strictly typed, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-
 class Owner(Section):
     """A person who signed for sections of this document."""
 
     name: str = Field(min_length=1, description="Who signed, as people know them.")
     role: Role = Field(description="For which side they speak.")
-    sections: Annotated[tuple[SectionName, ...], BeforeValidator(_tuple)] = Field(
+    sections: Annotated[tuple[SectionName, ...], BeforeValidator(as_tuple)] = Field(
         description="The sections they signed for."
     )
     signed: date = Field(description="The day they signed.")
@@ -147,10 +115,10 @@ class RepositoryCommands(Section):
     toolchains: Names = Field(description="Toolchains that its sandboxes see.")
     path: Names = Field(description="Directories of PATH inside its sandboxes, in order.")
     environment: dict[str, str] = Field(default={}, description="Further variables inside its sandboxes; no secrets.")
-    setup: Annotated[tuple[Argv, ...], BeforeValidator(_tuple)] = Field(
+    setup: Annotated[tuple[Argv, ...], BeforeValidator(as_tuple)] = Field(
         default=(), description="Commands that prepare a tree before agents and checks."
     )
-    checks: Annotated[tuple[Check, ...], BeforeValidator(_tuple)] = Field(
+    checks: Annotated[tuple[Check, ...], BeforeValidator(as_tuple)] = Field(
         description="The commands that judge a patch, in order."
     )
     tests: Names = Field(
@@ -187,11 +155,13 @@ class NetworkRule(Section):
 class Network(Section):
     """What can be reached from a sandbox, by phase. Default deny."""
 
-    setup: Annotated[tuple[NetworkRule, ...], BeforeValidator(_tuple)] = Field(description="While set-up commands run.")
-    agent: Annotated[tuple[NetworkRule, ...], BeforeValidator(_tuple)] = Field(
+    setup: Annotated[tuple[NetworkRule, ...], BeforeValidator(as_tuple)] = Field(
+        description="While set-up commands run."
+    )
+    agent: Annotated[tuple[NetworkRule, ...], BeforeValidator(as_tuple)] = Field(
         description="While the agent works (the model gateway needs no rule here)."
     )
-    validation: Annotated[tuple[NetworkRule, ...], BeforeValidator(_tuple)] = Field(description="While checks run.")
+    validation: Annotated[tuple[NetworkRule, ...], BeforeValidator(as_tuple)] = Field(description="While checks run.")
 
 
 class Pattern(Section):
@@ -204,7 +174,7 @@ class Pattern(Section):
 class Redaction(Section):
     """What never reaches a log. Known values and the built-in formats are always redacted."""
 
-    patterns: Annotated[tuple[Pattern, ...], BeforeValidator(_tuple)] = Field(
+    patterns: Annotated[tuple[Pattern, ...], BeforeValidator(as_tuple)] = Field(
         default=(), description="Formats beside the built-in ones."
     )
 
@@ -236,7 +206,7 @@ class Route(Section):
         default=None, description="Name of a secret with purpose `model`; none if not needed."
     )
     repositories: Names = Field(description="Repositories whose content may be sent.")
-    data_classes: Annotated[tuple[DataClass, ...], BeforeValidator(_tuple)] = Field(
+    data_classes: Annotated[tuple[DataClass, ...], BeforeValidator(as_tuple)] = Field(
         description="Data classes that may be sent."
     )
     prompts_logged: str = Field(min_length=1, description="Where the provider's side logs prompts, in words.")
@@ -250,7 +220,7 @@ class Route(Section):
 class Models(Section):
     """Which models may be called, and what happens when one cannot be."""
 
-    routes: Annotated[tuple[Route, ...], BeforeValidator(_tuple)] = Field(description="The approved ways to a model.")
+    routes: Annotated[tuple[Route, ...], BeforeValidator(as_tuple)] = Field(description="The approved ways to a model.")
     default: str | None = Field(
         default=None, description="route/model that agents are given; none in a pure observe pilot."
     )
@@ -273,8 +243,24 @@ class SecretUse(Section):
     """A secret by name and what it may be used for. Where its value is kept stands in the settings."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="The name that settings and routes use.")
-    purpose: Literal["checkout", "publish", "model", "registry"] = Field(description="The one thing it is for.")
+    purpose: Literal["checkout", "publish", "model", "registry", "mint"] = Field(
+        description="The one thing it is for. mint: it makes short-lived tokens at the code host and does nothing else."
+    )
     repositories: Names = Field(default=(), description="For checkout and publish: the repositories it may touch.")
+    kind: Literal["minted", "durable"] | None = Field(
+        default=None,
+        description="For checkout and publish. minted: a token for one repository and a few minutes, made when it is "
+        "needed. durable: a value that outlives the run; only with a reason, where nothing narrower can be had.",
+    )
+    minter: str | None = Field(default=None, description="For minted: the secret with purpose `mint` that makes it.")
+    lifetime: Seconds = Field(
+        default=600,
+        json_schema_extra={"default": "10m"},
+        description="For minted: the token ends by itself after this long; at most 1h.",
+    )
+    reason: str | None = Field(
+        default=None, min_length=12, description="For durable: why no narrower credential can be had."
+    )
 
 
 class Tickets(Section):
@@ -283,63 +269,6 @@ class Tickets(Section):
     types: Names = Field(min_length=1, description="Allowed ticket types.")
     requesters: Names = Field(min_length=1, description="People whose tickets are taken; no patterns, no apps.")
     approvers: Names = Field(description="A ticket needs the approval of one of these; empty: none is needed.")
-
-
-class RunLimits(Section):
-    """When a run ends, whatever happened."""
-
-    time: Seconds = Field(description="Wall clock of a whole run.")
-    attempts: int = Field(ge=1, le=10, description="Agent attempts: the first and its repairs.")
-    turns: int = Field(ge=1, le=500, description="Model turns of one attempt.")
-    requests: int = Field(ge=1, description="Model requests of a run.")
-    input_tokens: int = Field(ge=1, description="Tokens sent to models in a run.")
-    output_tokens: int = Field(ge=1, description="Tokens received from models in a run.")
-
-
-class SandboxLimits(Section):
-    """What one sandbox may use."""
-
-    memory: Size = Field(description="Resident memory with its tmpfs pages.")
-    processes: int = Field(ge=8, description="Processes and threads at once.")
-    cpus: float = Field(gt=0, description="Processors' worth of time.")
-    cpu_time: Seconds = Field(description="CPU seconds of one process.")
-    file: Size = Field(description="Largest single file.")
-    disk: Size = Field(description="The working tree with everything in it.")
-    temporary: Size = Field(description="Each of /tmp, /home and /dev/shm.")
-    output: Size = Field(description="What a command may print; it is ended beyond.")
-    cgroup: Literal["required", "preferred"] = Field(
-        description="required: no run without a cgroup. preferred: else rlimits and a watch, and the evidence says so."
-    )
-
-
-class PatchLimits(Section):
-    """How large a patch may be."""
-
-    files: int = Field(ge=1, description="Changed paths.")
-    file: Size = Field(description="Largest changed file.")
-    total: Size = Field(description="All changed files together.")
-
-
-class NetworkLimits(Section):
-    """How much may pass the egress proxy in a run."""
-
-    requests: int = Field(default=5000, ge=1, description="Connections and plain requests that are let out.")
-    sent: Size = Field(default=256 << 20, json_schema_extra={"default": "256MiB"}, description="Bytes that leave.")
-    received: Size = Field(default=8 << 30, json_schema_extra={"default": "8GiB"}, description="Bytes that come in.")
-
-
-class Limits(Section):
-    """Everything that is counted."""
-
-    run: RunLimits = Field(description="When a run ends, whatever happened.")
-    sandbox: SandboxLimits = Field(description="What one sandbox may use.")
-    patch: PatchLimits = Field(description="How large a patch may be.")
-    network: NetworkLimits = Field(
-        default=NetworkLimits(),
-        json_schema_extra={"default": {"requests": 5000, "sent": "256MiB", "received": "8GiB"}},
-        description="How much may pass the egress proxy in a run.",
-    )
-    brief_tokens: int = Field(ge=500, description="How long a brief may be (estimated, 3.5 bytes a token).")
 
 
 class Approval(Section):
@@ -355,9 +284,9 @@ class Boundary(Section):
 
     version: Literal[1] = Field(description="The version of this format.")
     name: str = Field(min_length=1, description="What people call this boundary.")
-    owners: Annotated[tuple[Owner, ...], BeforeValidator(_tuple)] = Field(description="Who signed for which section.")
+    owners: Annotated[tuple[Owner, ...], BeforeValidator(as_tuple)] = Field(description="Who signed for which section.")
     checkout: Checkout = Field(description="Where repositories are on the worker's disk, and when they go.")
-    repositories: Annotated[tuple[Repository, ...], BeforeValidator(_tuple)] = Field(
+    repositories: Annotated[tuple[Repository, ...], BeforeValidator(as_tuple)] = Field(
         description="What may be read and written."
     )
     branches: Branches = Field(description="Which refs may be written.")
@@ -365,7 +294,7 @@ class Boundary(Section):
     network: Network = Field(description="What can be reached from a sandbox.")
     logs: Logs = Field(description="What is kept of a run, for how long, and who may read it.")
     models: Models = Field(description="Which models may be called.")
-    secrets: Annotated[tuple[SecretUse, ...], BeforeValidator(_tuple)] = Field(
+    secrets: Annotated[tuple[SecretUse, ...], BeforeValidator(as_tuple)] = Field(
         description="Which secrets exist, and for what."
     )
     tickets: Tickets = Field(description="Which tickets become runs.")
@@ -381,6 +310,10 @@ class Boundary(Section):
         return {"setup": self.network.setup, "agent": self.network.agent, "validation": self.network.validation}.get(
             phase, ()
         )
+
+    def secret(self, name: str) -> SecretUse | None:
+        """The listed secret of that name."""
+        return next((use for use in self.secrets if use.name == name), None)
 
     def route_for(self, model: str) -> Route | None:
         """The route that offers exactly this model name."""

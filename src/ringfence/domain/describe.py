@@ -6,7 +6,7 @@ Values only; cli/boundary_page.py puts them on a terminal, into Markdown and int
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ringfence.domain.boundary import Boundary, Check, NetworkRule, Route, SectionName
+from ringfence.domain.boundary import Boundary, Check, NetworkRule, Route, SecretUse, SectionName
 from ringfence.domain.dataflow import flows, statement
 from ringfence.domain.measures import duration_text, size_text
 
@@ -160,8 +160,23 @@ def _route(route: Route) -> Rows:
 
 
 def _secrets(boundary: Boundary) -> _Answer:
-    rows = tuple((use.name, use.purpose, _list(use.repositories, "its route")) for use in boundary.secrets)
-    return ("secret", "purpose", "for"), rows
+    rows = tuple(
+        (use.name, use.purpose, _list(use.repositories, _BOUND_TO.get(use.purpose, "")), _credential(use))
+        for use in boundary.secrets
+    )
+    return ("secret", "purpose", "for", "how it is had"), rows
+
+
+_BOUND_TO = {"mint": "what it mints", "model": "its route", "registry": "its host"}
+
+
+def _credential(use: SecretUse) -> str:
+    """How long-lived and how broad it is."""
+    if use.kind == "minted":
+        return f"minted by {use.minter} for one repository and {duration_text(use.lifetime)}"
+    if use.purpose == "mint":
+        return "kept; it makes tokens and does nothing else"
+    return f"kept, outlives runs: {use.reason}" if use.reason else "kept, outlives runs"
 
 
 def _logs(boundary: Boundary) -> _Answer:

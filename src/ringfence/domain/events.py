@@ -9,6 +9,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, get_args
 
 from ringfence.domain.errors import EvidenceBroken
+from ringfence.domain.grant_events import GrantAsked as GrantAsked
+from ringfence.domain.grant_events import GrantMinted as GrantMinted
+from ringfence.domain.grant_events import GrantRevoked as GrantRevoked
+from ringfence.domain.grant_events import GrantUsed as GrantUsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,26 +285,6 @@ class EvidenceSealed:
 
 
 @dataclass(frozen=True, slots=True)
-class GrantMinted:
-    """A credential was opened for one purpose. Never its value."""
-
-    kind: ClassVar[str] = "grant.minted"
-    grant: str
-    purpose: str
-    repository: str
-    secret: str
-
-
-@dataclass(frozen=True, slots=True)
-class GrantRevoked:
-    """A credential of this run is out of use."""
-
-    kind: ClassVar[str] = "grant.revoked"
-    grant: str
-    how: str
-
-
-@dataclass(frozen=True, slots=True)
 class BranchPushed:
     """The code host holds the commit."""
 
@@ -361,9 +345,9 @@ class RunEnded:
 Event = (
     TicketAdmitted | TicketRefused | RunStarted | StageStarted | StageEnded | CheckoutReady | BriefAssembled
     | SandboxStarted | SandboxDestroyed | CommandRan | ModelAsked | ModelCalled | EgressAsked | EgressDecided
-    | AgentEnded
-    | PatchProduced | PatchRefused | CheckEnded | RepairRequested | EvidenceSealed | GrantMinted
-    | GrantRevoked | BranchPushed | PullRequestOpened | CheckoutRemoved | CancelRequested | RunStopped | RunEnded
+    | AgentEnded | PatchProduced | PatchRefused | CheckEnded | RepairRequested | EvidenceSealed | GrantAsked
+    | GrantMinted | GrantUsed | GrantRevoked | BranchPushed | PullRequestOpened | CheckoutRemoved | CancelRequested
+    | RunStopped | RunEnded
 )  # fmt: skip
 
 _BY_KIND: dict[str, type[Event]] = {cls.kind: cls for cls in get_args(Event)}

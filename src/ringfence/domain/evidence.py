@@ -232,7 +232,7 @@ def _order(history: Sequence[e.Event]) -> Finding:
     """Published only after the seal, with a grant minted after it, and nothing of the work behind it."""
     sealed = max(place for place, event in enumerate(history) if isinstance(event, e.EvidenceSealed))
     for place, event in enumerate(history):
-        minted = isinstance(event, e.GrantMinted) and event.purpose == "publish"
+        minted = isinstance(event, e.GrantAsked | e.GrantMinted) and event.purpose == "publish"
         if place < sealed and (minted or isinstance(event, e.BranchPushed | e.PullRequestOpened)):
             return Finding("order", False, f"record {place}: {event.kind} before the evidence was sealed")
         if place > sealed and isinstance(event, _TOO_LATE):

@@ -52,8 +52,9 @@ def _reach(boundary: Boundary) -> Iterator[str]:
         for name in sent(boundary, route):
             yield f"content of {name} may be sent to {route.endpoint} ({where})"
     for use in boundary.secrets:
-        for name in use.repositories or ("its route",):
-            yield f"secret {use.name} may be used for the {use.purpose} of {name}"
+        for name in use.repositories or (() if use.purpose == "mint" else ("its route",)):
+            how = f"a token minted with {use.minter}" if use.kind == "minted" else f"the durable secret {use.name}"
+            yield f"{how} may be used for the {use.purpose} of {name}"
     for phase in ("setup", "agent", "validation"):
         for rule in boundary.network_rules(phase):
             yield f"{phase} may connect to {rule.host}:{rule.port}"

@@ -7,6 +7,7 @@ backwards, and only the sandbox is in the way of that.
 """
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,17 +46,28 @@ class Redactor:
         custom = [formats.Format(name, pattern.encode(), formats.VALUE) for name, pattern in patterns]
         names = {KNOWN, _Pem.name, *(one.name for one in custom), *(one.name for one in formats.FORMATS)}
         markers = frozenset(marker(name) for name in names)
-        usable, too_short = _sort_out(known, markers)
+        self._markers = markers
+        self._longest_pattern = max(formats.LONGEST_FORMAT, LONGEST_CUSTOM if custom else 0)
+        self._know(known)
+        self._searches = (_together(formats.FORMATS, markers), *(_alone(one, markers) for one in custom))
+        strict = tuple(one for one in formats.FORMATS if one.gate)
+        self._strict = (_together(strict, markers), *self._searches[1:])
+
+    def knowing(self, known: Iterable[bytes]) -> "Redactor":
+        """The same patterns with these known values in place of the present ones."""
+        other = copy(self)
+        other._know(known)
+        return other
+
+    def _know(self, known: Iterable[bytes]) -> None:
+        usable, too_short = _sort_out(known, self._markers)
         #: In words, which known values cannot be redacted; the worker refuses or warns, it does not stay silent.
         self.too_short: tuple[str, ...] = too_short
         literals = sorted({form for value in usable for form in encodings(value)})
         self._literals = BytesAhoCorasick(literals)
-        self._searches = (_together(formats.FORMATS, markers), *(_alone(one, markers) for one in custom))
-        strict = tuple(one for one in formats.FORMATS if one.gate)
-        self._strict = (_together(strict, markers), *self._searches[1:])
         longest = max((len(literal) for literal in literals), default=0)
         #: Nothing that a stream looks for is longer than this, tails of tokens aside.
-        self.hold = max(longest, formats.LONGEST_FORMAT, LONGEST_CUSTOM if custom else 0) + 64
+        self.hold = max(longest, self._longest_pattern) + 64
 
     def redact(self, content: bytes) -> bytes:
         """The content with every secret replaced by `[redacted:<name>]`."""

@@ -47,6 +47,7 @@ FORMATS = (
         BASE64,
     ),
     Format("github-token", rb"(gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9]{22})"),
+    Format("ringfence-token", rb"(rf[hm]_[0-9a-f]{64})"),
     Format("gitlab-token", rb"(gl(?:pat|oas|dt|rt|cbt|ptt|ft|imt|agent|soat|ffct|wt)-[A-Za-z0-9_-]{20})", DOTTED),
     Format("slack-token", rb"(xox[abeoprs]-[A-Za-z0-9-]{10}|xapp-[0-9]-[A-Z0-9]{8})"),
     Format("slack-webhook", rb"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9]{8})", BASE64),

@@ -35,8 +35,9 @@ class Desk:
         self._shop = Workshop(run, ports, self.guard.reason)
 
     def take_up(self) -> None:
-        """Record that this worker carries the run now; what an earlier one left running is ended first."""
+        """Record that this worker carries the run now; what an earlier one left running or granted is ended first."""
         self._ports.sandboxes.reclaim(self._run)
+        self._ports.broker.reclaim(self._run)
         admission.started(self._run, self._ports.worker, self._ports.version, self._ports.sandboxes, self._ports.log)
 
     def admit(self, ticket_id: str) -> admission.Case:
@@ -162,7 +163,8 @@ class Desk:
         return cleanup.stopped(self._run, error, self._ports.log)
 
     def clean_up(self) -> cleanup.Swept:
-        """Cleanup gets the sandboxes and the places of the run."""
+        """Cleanup gets the sandboxes, the places and the grants of the run."""
+        self._ports.broker.reclaim(self._run, last=True)
         return cleanup.sweep(self._run, self._ports.places, self._ports.sandboxes, self._ports.log)
 
     def close(self, outcome: str) -> cleanup.Closed:

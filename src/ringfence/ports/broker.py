@@ -28,13 +28,21 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Permission to use a secret for one purpose in one repository, for the time of a `with` block."""
+    """Permission to use a secret for one purpose in one repository, for the time of a `with` block.
+
+    It ends with the block, when it is revoked, or at `expires` (by the clock of whoever made it), whichever
+    comes first; `secret.reveal()` then raises. `host`: the one address that may be shown it.
+    """
 
     id: str
     purpose: str  # "checkout" or "publish"
     repository: str
     username: str
     secret: Secret
+    permissions: str = ""  # "read" or "write:<prefix>"; empty when they are not known
+    host: str = ""
+    expires: float | None = None
+    run: str = ""
 
 
 class Broker(Protocol):
@@ -44,6 +52,10 @@ class Broker(Protocol):
         """A grant, recorded when minted and when revoked. Errors: `ControlMissing` when no secret is allowed for it."""
         ...
 
-    def known_values(self) -> tuple[str, ...]:
-        """Every secret value that this worker can open, for redaction at capture."""
+    def reclaim(self, run: str, *, last: bool = False) -> int:
+        """Revoke what the log says a run still has; how many grants are closed now.
+
+        Safe from another process, and when it was done already. A grant that cannot be revoked now stays
+        open for the next try, or, with `last`, is recorded as not confirmed. Never raises for the host.
+        """
         ...

@@ -4,20 +4,16 @@ A grant's secret is opened in one place, for the Authorization header; addresses
 hold it. Nothing is retried here: a stage that is run again looks first and adopts what is there.
 """
 
-import json as codec
 import re
 import unicodedata
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import httpx2
-
+from ringfence.adapters.json_http import Answer, JsonClient
 from ringfence.domain.errors import HostFailed
 from ringfence.ports.broker import Grant
 from ringfence.ports.code_host import Proposal, PullRequest
 
-_ANSWER_LIMIT = 8 << 20
 _DESCRIPTION_LIMIT = 140
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -32,24 +28,13 @@ _MENDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    content: Any
-
-
 class LocalCodeHost:
     """The code host that comes with Ringfence; implements ports/code_host.py. `timeout` is in seconds."""
 
     def __init__(self, url: str, *, timeout: float = 30.0) -> None:
         self._url = url.rstrip("/")
-        self._client = httpx2.Client(
-            trust_env=False,
-            follow_redirects=False,
-            timeout=timeout,
-            limits=httpx2.Limits(max_keepalive_connections=0),  # no socket outlives its answer
-            headers={"Accept": "application/vnd.github+json", "User-Agent": "ringfence"},
-        )
+        mend = "see that it runs (`ringfence host serve`) and that the settings name its address"
+        self._client = JsonClient(url, whose="the code host", mend=mend, timeout=timeout)
 
     def git_url(self, repository: str) -> str:
         """The URL that git fetches from and pushes to; it never holds a credential."""
@@ -116,26 +101,11 @@ class LocalCodeHost:
             raise self._failure(answer, f"list the pull requests of {repository}")
         return _pull_request(answer.content[0]) if answer.content else None
 
-    def _send(self, grant: Grant, method: str, path: str, *, json: dict[str, Any] | None = None) -> _Answer:
+    def _send(self, grant: Grant, method: str, path: str, *, json: dict[str, Any] | None = None) -> Answer:
         """One request with the grant's secret, one answer of bounded size."""
-        headers = {"Authorization": f"Bearer {grant.secret.reveal()}"}
-        try:
-            with self._client.stream(method, self._url + path, json=json, headers=headers) as answer:
-                raw = b""
-                for chunk in answer.iter_bytes():
-                    raw += chunk
-                    if len(raw) > _ANSWER_LIMIT:
-                        raise HostFailed("the code host's answer is too long", where=self._url + path)
-                return _Answer(answer.status_code, _json(raw))
-        except httpx2.HTTPError as error:
-            # The request, and so the secret, is not part of this message.
-            raise HostFailed(
-                f"the code host could not be reached: {type(error).__name__}",
-                where=self._url,
-                mend="see that it runs (`ringfence host serve`) and that the settings name its address",
-            ) from None
+        return self._client.send(method, path, {"Authorization": f"Bearer {grant.secret.reveal()}"}, json=json)
 
-    def _failure(self, answer: _Answer, what: str) -> HostFailed:
+    def _failure(self, answer: Answer, what: str) -> HostFailed:
         said = answer.content if isinstance(answer.content, dict) else {}
         details = said.get("errors") or []
         words = [
@@ -177,13 +147,6 @@ def _rows(content: Any, key: str) -> list[dict[str, Any]]:
     if not isinstance(rows, list) or not all({"context", "state", "description"} <= set(row) for row in rows):
         raise HostFailed("the code host's answer is no list of statuses")
     return rows
-
-
-def _json(raw: bytes) -> Any:
-    try:
-        return codec.loads(raw) if raw else None
-    except (ValueError, RecursionError):
-        return None
 
 
 def _short(text: str) -> str:

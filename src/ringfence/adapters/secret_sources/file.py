@@ -7,8 +7,10 @@ from pathlib import Path
 
 from ringfence.domain.errors import ControlMissing
 from ringfence.ports.broker import Secret
+from ringfence.ports.secret_source import Opened
 
 _LIMIT = 64 * 1024
+_MEND = "put the value there, one line of text"
 
 
 class FileSecrets:
@@ -21,7 +23,7 @@ class FileSecrets:
         """The names that this source can open."""
         return tuple(self._files)
 
-    def read(self, name: str) -> Secret:
+    def open(self, name: str) -> Opened:
         """The content of the file without its last line end."""
         path = self._files.get(name)
         if path is None:
@@ -42,7 +44,19 @@ class FileSecrets:
                 raise ControlMissing(
                     f"secret {name!r} can be read by others", where=str(path), mend=f"chmod 600 {path}"
                 )
-            value = handle.read(_LIMIT).decode("utf-8", "strict").rstrip("\r\n")
-        if not value:
-            raise ControlMissing(f"secret {name!r} is empty", where=str(path), mend="put the value there")
-        return Secret(value)
+            raw = handle.read(_LIMIT + 1)
+        try:
+            value = raw.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            value = ""
+        if not value or len(raw) > _LIMIT:
+            raise ControlMissing(f"secret {name!r} is empty, too long or no text", where=str(path), mend=_MEND)
+        return Opened(Secret(value))
+
+    def renew(self, _name: str, opened: Opened) -> Opened:
+        """A file has no lease."""
+        return opened
+
+    def close(self, _name: str, _lease: str) -> bool:
+        """A file has no lease."""
+        return False

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from ringfence.domain.errors import RingfenceError
 from ringfence.ports.clock import Clock
-from ringfence.web.host import api
+from ringfence.web.host import api, minting
 from ringfence.web.host.creation import create_host
 from ringfence.web.host.guard import Guard, is_git_path, origins_of
 from ringfence.web.host.logins import Logins
@@ -22,6 +22,7 @@ from ringfence.web.host.pulls import PullRequests
 from ringfence.web.host.records import Records
 from ringfence.web.host.site import Site
 from ringfence.web.host.smart_http import SmartHttp
+from ringfence.web.host.tokens import Tokens
 
 
 def create_app(root: Path, url: str, clock: Clock) -> FastAPI:
@@ -32,9 +33,11 @@ def create_app(root: Path, url: str, clock: Clock) -> FastAPI:
     pulls.settle()
     guard = Middleware(Guard, origins=origins_of(url))
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, middleware=[guard])
-    app.state.site = Site(url, layout, records, Logins(layout.records), principals, pulls, clock)
+    logins, tokens = Logins(layout.records), Tokens(layout.records, principals, clock)
+    app.state.site = Site(url, layout, records, logins, principals, pulls, tokens, clock)
     app.router.routes.append(Route("/{owner}/{name}.git/{rest:path}", SmartHttp()))
     app.include_router(api.router)
+    app.include_router(minting.router)
     app.include_router(routes.router)
     app.add_exception_handler(HTTPException, _on_refusal)
     app.add_exception_handler(RequestValidationError, _on_bad_input)
@@ -79,4 +82,4 @@ def _answer(request: Request, status: int, message: str, headers: dict[str, str]
 
 def _is_api(request: Request) -> bool:
     path = request.url.path
-    return path.startswith("/repos/") or path == "/user" or is_git_path(path)
+    return path.startswith(("/repos/", "/app/", "/installation/")) or path == "/user" or is_git_path(path)

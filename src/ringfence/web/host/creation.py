@@ -22,6 +22,7 @@ from ringfence.web.host.layout import Layout, is_repository_name
 from ringfence.web.host.logins import Logins
 from ringfence.web.host.principals import Kind, Permission, Principal, Principals, digest_of, write_durably
 from ringfence.web.host.records import Records
+from ringfence.web.host.tokens import prepare_tokens
 
 #: The first commit of a repository is the same wherever and whenever it is made.
 FIRST = Authorship("Code host", "code-host@example.internal", 1_767_225_600)
@@ -49,6 +50,7 @@ def create_host(root: Path) -> Layout:
             write_durably(path, empty)
     Records(layout.records).prepare()
     Logins(layout.records).prepare()
+    prepare_tokens(layout.records)
     plant_hook(layout)
     return layout
 
@@ -133,8 +135,10 @@ def create_principal(root: Path, wanted: NewPrincipal) -> str:
             )
         prefix = policies[repository].prefix
         outside = permission.write_prefix is not None and not permission.write_prefix.startswith(prefix)
-        if wanted.kind == "worker" and outside:
-            raise InputError(f"a worker writes only below {prefix!a} in {repository}", mend="choose a prefix below it")
+        if wanted.kind != "human" and outside:
+            raise InputError(
+                f"a {wanted.kind} writes only below {prefix!a} in {repository}", mend="choose a prefix below it"
+            )
         if permission.write_prefix == "":
             raise InputError("a write prefix is not empty", mend="leave it out for no write permission")
     token = f"rfh_{secrets.token_hex(32)}"

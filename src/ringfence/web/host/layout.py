@@ -9,7 +9,7 @@ from ringfence.web.host.principals import read_json
 
 REPOSITORY = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,38})/([A-Za-z0-9][A-Za-z0-9._-]{0,98})")
 #: First parts of the host's own addresses.
-RESERVED = frozenset({"repos", "user", "login", "logout", "static", "api"})
+RESERVED = frozenset({"repos", "user", "login", "logout", "static", "api", "app", "installation"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Who may speak to the host: one principal a token, kept as SHA-256 only, in one file that is read at every request.
 
-So a principal that is taken out of the file is out at once. There are no passwords and no accounts.
+So a principal that is taken out of the file is out at once, with all tokens that it has minted (tokens.py).
+There are no passwords and no accounts.
 """
 
 import fcntl
@@ -18,14 +19,17 @@ from typing import Any, Literal, TypeVar, get_args
 from ringfence.domain.errors import ControlMissing, InputError
 from ringfence.ports.clock import Clock
 
-Kind = Literal["worker", "human"]
+Kind = Literal["worker", "human", "minter"]
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,38}")
 _Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """What a principal may do in one repository. `write_prefix`: the branches it may push, None for none."""
+    """What a principal may do in one repository. `write_prefix`: the branches it may push, None for none.
+
+    A minter may do none of it itself: there it is the most that a token of its making may do.
+    """
 
     read: bool = True
     write_prefix: str | None = None
@@ -43,8 +47,8 @@ class Principal:
     digest: str
 
     def may(self, repository: str) -> Permission | None:
-        """Its permission in a repository; None when it may not even know of it."""
-        found = self.permissions.get(repository)
+        """Its permission in a repository; None when it may not even know of it, as no minter may."""
+        found = None if self.kind == "minter" else self.permissions.get(repository)
         return found if found is not None and found.read else None
 
     @property
@@ -79,7 +83,8 @@ class Principals:
             raise InputError(f"{principal.name!a} is no name for a principal", mend="use a-z, 0-9 and . _ -")
         if not principal.is_human and any(each.review for each in principal.permissions.values()):
             raise InputError(
-                f"{principal.name} is a worker: workers never review", mend="use a principal of kind human"
+                f"{principal.name} is a {principal.kind}: {principal.kind}s never review",
+                mend="use a principal of kind human",
             )
         with _locked(self._path):
             present = self._load()
@@ -109,7 +114,7 @@ def kind_of(word: str) -> Kind:
     for kind in get_args(Kind):
         if word == kind:
             return kind  # type: ignore[no-any-return]
-    raise InputError(f"{word!a} is no kind of principal", mend="use worker or human")
+    raise InputError(f"{word!a} is no kind of principal", mend="use worker, human or minter")
 
 
 def digest_of(token: str) -> str:

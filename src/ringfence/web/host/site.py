@@ -12,6 +12,7 @@ from ringfence.web.host.logins import Logins
 from ringfence.web.host.principals import Principal, Principals
 from ringfence.web.host.pulls import Place, PullRequests
 from ringfence.web.host.records import Records
+from ringfence.web.host.tokens import Tokens
 
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="Ringfence code host", charset="UTF-8"'}
 
@@ -26,6 +27,7 @@ class Site:
     logins: Logins
     principals: Principals
     pulls: PullRequests
+    tokens: Tokens
     clock: Clock
 
 
@@ -46,11 +48,26 @@ def site_of(request: Request) -> Site:
 
 
 def caller_of(request: Request) -> Principal:
-    """Who holds the request's token. Cookies count for nothing here."""
-    token = _token(request.headers.get("authorization", ""))
-    principal = site_of(request).principals.authenticate(token) if token else None
+    """Who holds the request's token, a durable or a minted one. Cookies count for nothing here."""
+    token = token_of(request)
+    site = site_of(request)
+    principal = (site.principals.authenticate(token) or site.tokens.authenticate(token)) if token else None
     if principal is None:
         raise HTTPException(401, "Bad credentials" if token else "Requires authentication", headers=CHALLENGE)
+    if principal.kind == "minter":
+        raise HTTPException(403, f"{principal.name} mints tokens and may do nothing else")
+    return principal
+
+
+def minter_of(request: Request) -> Principal:
+    """The minter that a request comes from; nobody else mints."""
+    token = token_of(request)
+    site = site_of(request)
+    principal = site.principals.authenticate(token) if token else None
+    if principal is None and (not token or site.tokens.authenticate(token) is None):
+        raise HTTPException(401, "Bad credentials" if token else "Requires authentication", headers=CHALLENGE)
+    if principal is None or principal.kind != "minter":
+        raise HTTPException(403, "this token may not mint")
     return principal
 
 
@@ -61,8 +78,9 @@ def visit_of(request: Request) -> Visit:
     return Visit(site, principal, site.pulls.place(principal, f"{names['owner']}/{names['name']}"))
 
 
-def _token(header: str) -> str:
+def token_of(request: Request) -> str:
     """The token of a Bearer or Basic header (any user name; the token is the password)."""
+    header = request.headers.get("authorization", "")
     scheme, _, rest = header.partition(" ")
     rest = rest.strip()
     if scheme.lower() in ("bearer", "token"):

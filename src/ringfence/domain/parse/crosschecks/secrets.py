@@ -1,10 +1,13 @@
-"""Secrets by name: one purpose each, for listed repositories, and never a choice between two."""
+"""Secrets by name: one purpose each, for listed repositories, as narrow as can be had, never a choice between two."""
 
 from collections.abc import Iterator
 
 from ringfence.domain.boundary import Boundary, SecretUse
+from ringfence.domain.measures import duration_text
 from ringfence.domain.parse.crosschecks.check import NOT_ENFORCED, CrossCheck, quoted, repeated
 from ringfence.domain.parse.problem import Finding, Steps
+
+_LONGEST = 3600
 
 
 def _names(boundary: Boundary) -> Iterator[Finding]:
@@ -29,7 +32,8 @@ def _scopes(boundary: Boundary) -> Iterator[Finding]:
         steps: Steps = ("secrets", place, "repositories")
         if use.purpose not in ("checkout", "publish"):
             if use.repositories:
-                what = f"a secret for {use.purpose} is bound to its route, not to repositories"
+                bound = "what the secrets that name it say" if use.purpose == "mint" else "its route"
+                what = f"a secret for {use.purpose} is bound to {bound}, not to repositories"
                 yield Finding(steps, what, "remove `repositories`")
             continue
         if not use.repositories:
@@ -65,9 +69,64 @@ def _coverage(boundary: Boundary) -> Iterator[Finding]:
                 yield Finding(("repositories", place), what, "leave one of them")
 
 
+def _narrow(boundary: Boundary) -> Iterator[Finding]:
+    """Least privilege: a short-lived token where one can be had, and a reason where none can."""
+    for place, use in enumerate(boundary.secrets):
+        steps: Steps = ("secrets", place)
+        if use.purpose not in ("checkout", "publish"):
+            yield from _not_asked(use, steps)
+        elif use.kind is None:
+            what = f"`{use.name}` does not say whether it is minted or durable"
+            mend = "write `kind: minted` with a `minter`, or `kind: durable` with a `reason` if the host cannot mint"
+            yield Finding(steps, what, mend)
+        else:
+            yield from (_minted if use.kind == "minted" else _durable)(boundary, use, steps)
+
+
+def _not_asked(use: SecretUse, steps: Steps) -> Iterator[Finding]:
+    for key, given in (("kind", use.kind), ("minter", use.minter), ("reason", use.reason)):
+        if given is not None:
+            what = f"`{key}` is for checkout and publish; `{use.name}` is for {use.purpose}"
+            yield Finding((*steps, key), what, "remove it")
+
+
+def _minted(boundary: Boundary, use: SecretUse, steps: Steps) -> Iterator[Finding]:
+    minter = boundary.secret(use.minter) if use.minter is not None else None
+    if minter is None or minter.purpose != "mint":
+        what = f"`{use.name}` is minted, and {use.minter!a} is no secret with purpose `mint`"
+        if use.minter is None:
+            what = f"`{use.name}` is minted, and nothing says by which secret"
+        yield Finding(steps, what, "list one with `purpose: mint`, and name it as `minter`")
+    if use.lifetime > _LONGEST:
+        what = f"`{use.name}` is over-broad: its tokens would live for {duration_text(use.lifetime)}"
+        yield Finding((*steps, "lifetime"), what, "write at most 1h; 10m is enough for most repositories")
+    if use.reason is not None:
+        yield Finding((*steps, "reason"), "a minted token needs no reason", "remove it")
+
+
+def _durable(boundary: Boundary, use: SecretUse, steps: Steps) -> Iterator[Finding]:
+    minters = [other.name for other in boundary.secrets if other.purpose == "mint"]
+    if minters:
+        what = f"`{use.name}` is durable, and a narrow one can be had: {quoted(minters)} mints short-lived tokens"
+        yield Finding((*steps, "kind"), what, f"write `kind: minted` and `minter: {minters[0]}`")
+    elif use.reason is None:
+        what = f"`{use.name}` is durable: whoever gets hold of it has it for good, and no `reason` is given"
+        mend = "write `kind: minted` and a `minter`; if the code host cannot mint, say so as `reason`"
+        yield Finding((*steps, "kind"), what, mend)
+    if len(use.repositories) > 1:
+        what = f"`{use.name}` is over-broad: one durable value for {len(use.repositories)} repositories"
+        yield Finding((*steps, "repositories"), what, "list one secret for each repository, or have them minted")
+    if use.minter is not None:
+        yield Finding((*steps, "minter"), f"`{use.name}` is durable: nothing mints it", "remove it")
+
+
 def _unused(boundary: Boundary) -> Iterator[Finding]:
     used = {route.credential for route in boundary.models.routes}
+    minting = {use.minter for use in boundary.secrets if use.kind == "minted"}
     for place, use in enumerate(boundary.secrets):
+        if use.purpose == "mint" and use.name not in minting:
+            what = f"nothing is minted with `{use.name}`"
+            yield Finding(("secrets", place), what, "remove it, or name it as the `minter` of others")
         if use.purpose == "model" and use.name not in used:
             what = f"no route uses the secret `{use.name}`"
             yield Finding(("secrets", place), what, "remove it, or name it as a route's `credential`")
@@ -75,6 +134,7 @@ def _unused(boundary: Boundary) -> Iterator[Finding]:
 
 CHECKS = (
     CrossCheck(("secrets",), _names),
+    CrossCheck(("secrets",), _narrow),
     CrossCheck(("secrets", "repositories"), _scopes),
     CrossCheck(("secrets", "repositories"), _coverage),
     CrossCheck(("secrets", "models"), _unused),

@@ -1,0 +1,1 @@
+"""Code hosts that mint short-lived tokens."""
