@@ -59,7 +59,7 @@ def run(
     process is the worker. A run that was cut off is taken up again where it was. Ctrl-C leaves the run resumable;
     `ringfence cancel RUN` ends it.
     """
-    from ringfence.cli.interrupt import end_at_once
+    from ringfence.cli.interrupt import end_at_once, halt_on_signal
     from ringfence.cli.progress import follow
     from ringfence.cli.report import show_end
     from ringfence.settings import load
@@ -75,6 +75,7 @@ def run(
             follow(look.log, name, json=json)
             raise typer.Exit(show_end(look, name, json=json))
     with working(found) as at_work:
+        halt_on_signal(found.state)
         name = at_work.submit(ticket)
         end_at_once(lambda: f"{name} is kept: `ringfence run {ticket}` goes on, `ringfence cancel {name}` ends it")
         follow(at_work.reading.log, name, json=json)
@@ -92,14 +93,15 @@ def worker(
     """Take approved tickets from the tracker and carry each to a pull request.
 
     A ticket is taken once as it stands; editing it makes it due again. Stop with Ctrl-C or SIGTERM: unfinished runs
-    go on when a worker starts again.
+    go on when a worker starts again. SIGUSR1 halts all runs.
     """
-    from ringfence.cli.interrupt import end_at_once
+    from ringfence.cli.interrupt import end_at_once, halt_on_signal
     from ringfence.cli.screen import plain, show_json
     from ringfence.settings import load
     from ringfence.wiring import working
 
     with working(load(settings)) as at_work:
+        halt_on_signal(at_work.reading.places.state)
         running: set[str] = set(at_work.resumed)
         end_at_once(lambda: f"stopped; unfinished runs are kept: {' '.join(sorted(running)) or 'none'}")
         _say(json, "worker.ready", resumed=sorted(running))

@@ -9,6 +9,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, get_args
 
 from ringfence.domain.errors import EvidenceBroken
+from ringfence.domain.interventions import CancelRequested as CancelRequested
+from ringfence.domain.interventions import RunHalted as RunHalted
+from ringfence.domain.interventions import RunQuarantined as RunQuarantined
+from ringfence.domain.interventions import RunReleased as RunReleased
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +244,7 @@ class PatchRefused:
 
 @dataclass(frozen=True, slots=True)
 class CheckEnded:
-    """One check on one tree. `side` is "base" or "patch"."""
+    """One check on one tree. `side` is "base", "patch" or "patch with base tests"."""
 
     kind: ClassVar[str] = "check.ended"
     side: str
@@ -333,11 +337,19 @@ class CheckoutRemoved:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelRequested:
-    """A person asked for the end of the run."""
+class TestsReplaced:
+    """The patch touched tests, so the checks of kind `test` were run with these paths as the base commit has them.
 
-    kind: ClassVar[str] = "run.cancel_requested"
-    by: str
+    `fault` says why they were not, if they were not; `replaced` is then perhaps empty.
+    """
+
+    kind: ClassVar[str] = "tests.replaced"
+    attempt: int
+    tree: str  # of the patch
+    replaced: str  # the same tree with the old tests
+    paths: tuple[str, ...]
+    left_out: int  # further paths that are not named here
+    fault: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +376,7 @@ Event = (
     | AgentEnded
     | PatchProduced | PatchRefused | CheckEnded | RepairRequested | EvidenceSealed | GrantMinted
     | GrantRevoked | BranchPushed | PullRequestOpened | CheckoutRemoved | CancelRequested | RunStopped | RunEnded
+    | RunHalted | RunQuarantined | RunReleased | TestsReplaced
 )  # fmt: skip
 
 _BY_KIND: dict[str, type[Event]] = {cls.kind: cls for cls in get_args(Event)}

@@ -10,10 +10,11 @@ from ringfence.domain import summary
 from ringfence.domain.brief import Brief, Briefed
 from ringfence.domain.checks import Report
 from ringfence.domain.commit import message
-from ringfence.domain.errors import RingfenceError
-from ringfence.domain.events import BriefAssembled, RepairRequested, RunEnded
+from ringfence.domain.errors import RingfenceError, RunStopped
+from ringfence.domain.events import BriefAssembled, RepairRequested, RunEnded, RunHalted
 from ringfence.domain.facts import gather
 from ringfence.domain.globs import protects
+from ringfence.domain.marks import run_mark
 from ringfence.domain.patch import Patch
 from ringfence.domain.rules import branch_of
 from ringfence.domain.run import RunState
@@ -23,6 +24,7 @@ from ringfence.pipeline.stages import admission, checkout, cleanup, context, evi
 from ringfence.pipeline.steps import Guard
 from ringfence.pipeline.workshop import Workshop
 from ringfence.ports.code_host import Proposal
+from ringfence.ports.git import Leash
 
 
 class Desk:
@@ -32,10 +34,12 @@ class Desk:
         self._run = run
         self._ports = ports
         self.guard = Guard(run, ports)
-        self._shop = Workshop(run, ports, self.guard.reason)
+        self._shop = Workshop(run, ports, stop=self.guard.reason, paused=self.guard.paused)
+        self._leash = Leash(run_mark(str(ports.places.state.absolute()), run), self.guard.leaving)
 
     def take_up(self) -> None:
         """Record that this worker carries the run now; what an earlier one left running is ended first."""
+        self.guard.stand_still()
         self._ports.sandboxes.reclaim(self._run)
         admission.started(self._run, self._ports.worker, self._ports.version, self._ports.sandboxes, self._ports.log)
 
@@ -50,7 +54,7 @@ class Desk:
 
     def check_out(self, case: admission.Case) -> checkout.Checkout:
         """Checkout gets read grants."""
-        return checkout.prepare(self._run, case.ticket, case.branch, self._ports)
+        return checkout.prepare(self._run, case.ticket, case.branch, self._ports, self._leash)
 
     def assemble(
         self,
@@ -155,14 +159,20 @@ class Desk:
         title, body = self._text(case, taken, patch)
         proposal = Proposal(taken.branch, self._shop.repository(taken.repository).base, title, body, draft)
         what = publish.Publication(taken.repository, patch.commit, case.stage, proposal, report)
-        return publish.publish(self._run, what, ports)
+        return publish.publish(self._run, what, ports, self._leash)
 
     def stop(self, error: RingfenceError) -> cleanup.Stopped:
-        """Record why the run ends early."""
-        return cleanup.stopped(self._run, error, self._ports.log)
+        """Record why the run ends early. Everything that was open for it, sandbox, doors and grants, is closed now."""
+        ports, halt = self._ports, self.guard.halt()
+        if not isinstance(error, RunStopped) or error.reason != "halted" or halt is None:
+            return cleanup.stopped(self._run, error, ports.log)
+        seconds = round(max(0.0, ports.clock.now() - halt.since), 3)
+        ports.log.append(self._run, RunHalted(halt.what, halt.by, halt.reason, seconds), once="run.halted")
+        return cleanup.stopped(self._run, RunStopped("halted", halt.line, mend=error.mend), ports.log)
 
     def clean_up(self) -> cleanup.Swept:
-        """Cleanup gets the sandboxes and the places of the run."""
+        """Cleanup gets the sandboxes and the places of the run; a quarantined one waits for its release."""
+        self.guard.stand_still()
         return cleanup.sweep(self._run, self._ports.places, self._ports.sandboxes, self._ports.log)
 
     def close(self, outcome: str) -> cleanup.Closed:
