@@ -83,7 +83,7 @@ def quarantine(settings: Settings, run: str, why: Quarantine) -> Frozen:
     """Keep a run as it stands: the order first, then its processes. Errors: `InputError` for one that has ended."""
     orders = Orders(settings.state)
     with suppress(EvidenceBroken):
-        known = {one.run: one for one in standing(settings.state / "audit.sqlite")}
+        known = {one.run: one for one in _standing(settings.state)}
         if run not in known or known[run].ended:
             raise InputError(
                 f"run {run!r} " + ("has ended" if run in known else "is not there"), mend="`ringfence runs` lists them"
@@ -94,15 +94,21 @@ def quarantine(settings: Settings, run: str, why: Quarantine) -> Frozen:
     return frozen
 
 
-def release(settings: Settings, run: str, by: str) -> int:
-    """End what a quarantined run has; its worker, or the next one, cleans up. How many processes were ended."""
+def release(settings: Settings, run: str, by: str, record: Callable[[int], str]) -> tuple[int, str]:
+    """End what a quarantined run has; its worker, or the next one, cleans up. Processes, and what `record` said.
+
+    `record` is told their number while the run still stands still: afterwards its log may be closed.
+    """
     orders = Orders(settings.state)
     if not orders.quarantined(run):
         raise InputError(f"run {run!r} is not quarantined", mend="`ringfence runs` shows which are")
+    sandboxes = sandboxes_of(settings)
+    frozen = len(sandboxes.processes(run))
+    said = record(frozen)
     orders.release(run)
-    ended = sandboxes_of(settings).end((run,))
-    orders.note("release", run=run, by=by, since=_CLOCK.now(), processes=ended.found, left=ended.left)
-    return ended.found
+    ended = sandboxes.end((run,))
+    orders.note("release", run=run, by=by, since=_CLOCK.now(), processes=frozen, left=ended.left)
+    return frozen, said
 
 
 class _Switch:
@@ -215,8 +221,7 @@ class _Switch:
         return {}
 
     def _log(self) -> tuple[Standing, ...]:
-        path = self._state / "audit.sqlite"
-        return standing(path) if path.exists() else ()
+        return _standing(self._state)
 
     def _covers(self, one: Standing) -> bool:
         return self._wanted.covers(one.run, one.repository)
@@ -227,6 +232,11 @@ class _Switch:
     def _open_if(self, so: bool, sentence: str) -> None:
         if so:
             self._open.append(sentence)
+
+
+def _standing(state: Path) -> tuple[Standing, ...]:
+    path = state / "audit.sqlite"
+    return standing(path) if path.exists() else ()
 
 
 def _signal(fd: int, number: signal.Signals) -> None:

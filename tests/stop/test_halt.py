@@ -220,4 +220,6 @@ def test_a_push_in_flight_is_aborted_whole_or_not_at_all(site: Worksite, hung: b
     patches = [event.commit for event in site.events(RUN) if isinstance(event, e.PatchProduced)]
     branches = {commit for ref, commit in site.refs().items() if ref != "refs/heads/main"}
     assert branches <= {patches[-1]}, "the host's ref is unchanged, or exactly the commit"
-    assert not [event for event in site.events(RUN) if isinstance(event, e.PullRequestOpened | e.BranchPushed)]
+    history = site.events(RUN)
+    assert not [event for event in history if isinstance(event, e.PullRequestOpened | e.BranchPushed)]
+    assert hung or [event.reason for event in history if isinstance(event, e.RunStopped)] == ["halted"]

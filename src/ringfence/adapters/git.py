@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ringfence.adapters.process import Ended, run
-from ringfence.domain.errors import EvidenceBroken, HostFailed
+from ringfence.domain.errors import EvidenceBroken, HostFailed, RunStopped
 from ringfence.domain.marks import MARK
 from ringfence.domain.patch import FileChange
 from ringfence.ports.broker import Grant
@@ -330,6 +330,8 @@ class GitTransport:
             )
         finally:
             os.close(reading)
+        if done.exit_code != 0 and (reason := leash.stop()):
+            raise RunStopped(reason, f"git {argv[0]} was ended")
         if done.exit_code != 0:
             raise HostFailed(
                 f"git {argv[0]} was refused or failed",

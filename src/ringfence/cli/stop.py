@@ -129,8 +129,7 @@ def release(run: RunArgument, settings: SettingsOption = None, json: JsonOption 
     from ringfence.settings import load
 
     by = getpass.getuser()
-    ended = let_go(load(settings), run, by)
-    noted = _record(settings, run, RunReleased(by, ended))
+    ended, noted = let_go(load(settings), run, by, lambda count: _record(settings, run, RunReleased(by, count)))
     if json:
         show_json({"run": run, "processes": ended, "on_the_log": not noted})
         return
@@ -189,12 +188,14 @@ def _record(settings: Path | None, run: str, event: object) -> str:
 
     from ringfence.domain.errors import RingfenceError
     from ringfence.domain.events import Event
+    from ringfence.domain.run import RunState
     from ringfence.settings import load
     from ringfence.wiring import reading
 
     try:
         with reading(load(settings)) as look:
-            look.view(run)
+            if look.view(run).state is RunState.ENDED:
+                return "not on the run's log: it has ended"
             look.log.append(run, cast(Event, event))
     except RingfenceError as failure:
         return f"not on the run's log, only in interventions.jsonl: {failure.what}"

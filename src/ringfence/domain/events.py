@@ -338,10 +338,7 @@ class CheckoutRemoved:
 
 @dataclass(frozen=True, slots=True)
 class TestsReplaced:
-    """The patch touched tests, so the checks of kind `test` were run with these paths as the base commit has them.
-
-    `fault` says why they were not, if they were not; `replaced` is then perhaps empty.
-    """
+    """The patch touched tests: the checks of kind `test` were run with these as the base commit has them, or a fault."""
 
     kind: ClassVar[str] = "tests.replaced"
     attempt: int

@@ -232,6 +232,8 @@ def _version1() -> Groups | None:
             if controller in _WANTED and controller in mounts:
                 beneath = mounts[controller] / own.lstrip("/")
                 parents[controller] = beneath if beneath.is_dir() else mounts[controller]
+    if "freezer" in parents and not os.access(parents["freezer"], os.W_OK):
+        del parents["freezer"]  # a quarantine then stops by signals; limits do not depend on it
     return Groups("v1", parents) if all(name in parents for name in _REQUIRED) else None
 
 
