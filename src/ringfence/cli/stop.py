@@ -35,17 +35,16 @@ def halt(
     `ringfence resume`. Exit code 0: all of it is confirmed; 9: in force, but not everything could be confirmed; 3:
     something is still running.
     """
-    import getpass
     from dataclasses import asdict
 
-    from ringfence.cli.screen import plain, show_json
+    from ringfence.cli.screen import plain, show_json, user
     from ringfence.domain.halt import Halt
     from ringfence.emergency import begun
     from ringfence.emergency import halt as pull
     from ringfence.settings import load
 
     scope, name = _scope(run, repository, everything)
-    done = pull(load(settings), begun(Halt(scope, name, reason, getpass.getuser())), patience)
+    done = pull(load(settings), begun(Halt(scope, name, reason, user())), patience)
     if json:
         show_json({**asdict(done), "confirmed": done.confirmed})
     else:
@@ -68,17 +67,16 @@ def resume(
     json: JsonOption = False,
 ) -> None:
     """Lift the halt of exactly this scope. Runs that it ended stay ended: start new ones of their tickets."""
-    import getpass
 
     from ringfence.adapters.clock import SystemClock
-    from ringfence.cli.screen import plain, show_json
+    from ringfence.cli.screen import plain, show_json, user
     from ringfence.pipeline.orders import Orders
     from ringfence.settings import load
 
     scope, name = _scope(run, repository, everything)
     orders = Orders(load(settings).state)
     lifted = orders.resume(scope, name)
-    orders.note("resume", halted=[halt.line for halt in lifted], by=getpass.getuser(), since=SystemClock().now())
+    orders.note("resume", halted=[halt.line for halt in lifted], by=user(), since=SystemClock().now())
     left = orders.halts()
     if json:
         show_json({"lifted": [halt.line for halt in lifted], "in_force": [halt.line for halt in left]})
@@ -98,16 +96,15 @@ def quarantine(
 
     Nothing of it executes, nothing of it is removed and nothing leaves, until `ringfence release RUN` ends it.
     """
-    import getpass
 
     from ringfence.adapters.clock import SystemClock
-    from ringfence.cli.screen import plain, show_json
+    from ringfence.cli.screen import plain, show_json, user
     from ringfence.domain.events import RunQuarantined
     from ringfence.emergency import quarantine as freeze
     from ringfence.pipeline.orders import Quarantine
     from ringfence.settings import load
 
-    found, by = load(settings), getpass.getuser()
+    found, by = load(settings), user()
     frozen = freeze(found, run, Quarantine(reason, by, SystemClock().now()))
     noted = _record(settings, run, RunQuarantined(by, reason, len(frozen.processes), frozen.how))
     if json:
@@ -121,14 +118,13 @@ def quarantine(
 
 def release(run: RunArgument, settings: SettingsOption = None, json: JsonOption = False) -> None:
     """End a quarantined run: its frozen processes are killed, then its worker, or the next one, removes its trees."""
-    import getpass
 
-    from ringfence.cli.screen import plain, show_json
+    from ringfence.cli.screen import plain, show_json, user
     from ringfence.domain.events import RunReleased
     from ringfence.emergency import release as let_go
     from ringfence.settings import load
 
-    by = getpass.getuser()
+    by = user()
     ended, noted = let_go(load(settings), run, by, lambda count: _record(settings, run, RunReleased(by, count)))
     if json:
         show_json({"run": run, "processes": ended, "on_the_log": not noted})

@@ -101,7 +101,18 @@ class Remains:
 
 
 def _stopped(pid: int) -> bool:
-    return _state(pid) in _STOPPED
+    state = _state(pid)
+    # A parent in vfork waits in the kernel for its child, which was stopped before it could go on. The signal that
+    # waits for such a process stops it before its next instruction.
+    return state in _STOPPED or (state == "D" and _stop_waits(pid))
+
+
+def _stop_waits(pid: int) -> bool:
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text("utf-8", "replace").splitlines():
+            if line.startswith("ShdPnd:"):
+                return bool(int(line.split()[1], 16) & 1 << (signal.SIGSTOP - 1))
+    return False
 
 
 def _state(pid: int) -> str:
