@@ -338,7 +338,7 @@ class CheckoutRemoved:
 
 @dataclass(frozen=True, slots=True)
 class TestsReplaced:
-    """The patch touched tests: the checks of kind `test` were run with these as the base commit has them, or a fault."""
+    """The patch touched tests: the checks of kind `test` were run with these as the base has them, or a fault."""
 
     kind: ClassVar[str] = "tests.replaced"
     attempt: int
