@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ringfence import __version__, points
+from ringfence.adapters import place
 from ringfence.adapters.agents.builtin import BuiltinAgent
 from ringfence.adapters.artifacts.directory import DirectoryArtifacts
 from ringfence.adapters.audit_logs.sqlite import SqliteAuditLog
 from ringfence.adapters.clock import SystemClock
 from ringfence.adapters.code_hosts.local import LocalCodeHost
-from ringfence.adapters.engines.dbos import DbosEngine, place_is_taken, submit_to_worker
+from ringfence.adapters.engines.dbos import DbosEngine, submit_to_worker
 from ringfence.adapters.git import GitIntake, GitObjects, GitTransport
 from ringfence.adapters.sandboxes.bubblewrap import BubblewrapSandboxes
 from ringfence.adapters.signers.local_key import LocalKey
@@ -29,14 +30,16 @@ from ringfence.broker.redacting import LearningRedactor
 from ringfence.broker.sources import SecretSources
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.brief import Brief
-from ringfence.domain.errors import ControlMissing, InputError
+from ringfence.domain.errors import ControlMissing, InputError, RunStopped
 from ringfence.domain.events import CancelRequested, Event, from_json
+from ringfence.domain.halt import covering
 from ringfence.domain.parse import digest, parse
 from ringfence.domain.run import RunState, RunView, fold
 from ringfence.domain.ticket import TICKET_ID, Ticket
 from ringfence.gateway.call import Call
 from ringfence.keys import at_hand, sources_of
 from ringfence.pipeline import retention
+from ringfence.pipeline.orders import Orders
 from ringfence.pipeline.ports import Places, Ports
 from ringfence.pipeline.rooms import remove_tree
 from ringfence.pipeline.run import close_given_up, execute, preview
@@ -127,7 +130,9 @@ class Worker:
         """Approved tickets that no run has taken up as they stand now."""
         views = [self.reading.view(run) for run in self.reading.runs()]
         seen = {view.ticket_digest for view in views}
-        return tuple(ticket for ticket in self.ports.tracker.approved() if ticket.digest not in seen)
+        halts = Orders(self.ports.places.state).halts()
+        fresh = (ticket for ticket in self.ports.tracker.approved() if ticket.digest not in seen)
+        return tuple(ticket for ticket in fresh if covering(halts, "", ticket.repository) is None)
 
 
 @contextmanager
@@ -158,7 +163,7 @@ def working(settings: Settings) -> Iterator[Worker]:
 
 def submit_elsewhere(look: Reading, ticket_id: str) -> str | None:
     """Queue a run for the worker of another process; None when there is no such worker."""
-    if not place_is_taken(look.settings.state):
+    if not place.is_taken(look.settings.state):
         return None
     run = next_run(look, ticket_id)
     submit_to_worker(look.settings.state, run, ticket_id)
@@ -175,10 +180,21 @@ def next_run(look: Reading, ticket_id: str) -> str:
     for run in look.runs():
         match = _RUN_ID.match(run)
         if match and match[1] == ticket_id:
+            if Orders(look.places.state).quarantined(run):
+                raise RunStopped("quarantined", f"{run} is quarantined", mend=f"`ringfence release {run}` ends it")
             if look.view(run).state is not RunState.ENDED:
                 return run
             numbers.append(int(match[2]))
+    _require_no_halt(look, ticket_id)
     return f"{ticket_id}-r{max(numbers) + 1}"
+
+
+def _require_no_halt(look: Reading, ticket_id: str) -> None:
+    """No new run while a halt covers it. Errors: `RunStopped("halted")` with who, and why."""
+    halts = Orders(look.places.state).halts()
+    repository = FolderTracker(look.settings.tracker.path).ticket(ticket_id).repository if halts else ""
+    if (halt := covering(halts, "", repository)) is not None:
+        raise RunStopped("halted", f"no new run of {ticket_id}: {halt.line}", mend="`ringfence resume` lifts the halt")
 
 
 def make_sandboxes(settings: Settings) -> BubblewrapSandboxes:
@@ -189,7 +205,7 @@ def make_sandboxes(settings: Settings) -> BubblewrapSandboxes:
 def sweep_now(look: Reading) -> retention.Removed:
     """Remove what the boundary no longer keeps. Trees of a worker that is at work are left to it."""
     places, boundary = look.places, look.boundary
-    at_work = place_is_taken(look.settings.state)
+    at_work = place.is_taken(look.settings.state)
     alive = frozenset(run for run in look.runs() if look.view(run).state is not RunState.ENDED)
     checkouts = () if at_work else retention.sweep_checkouts(places, alive, make_sandboxes(look.settings))
     for run in checkouts:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ringfence.adapters.engines.dbos import place_is_taken
+from ringfence.adapters import place
 from ringfence.domain.errors import ControlMissing
 
 #: A worker whose runs write a line a step, and wait in step `slow` while a file `hold` is there.
@@ -128,11 +128,11 @@ def test_an_error_is_a_step_result(tmp_path: Path, ticket: str, line: str) -> No
 
 
 def test_a_second_worker_is_refused(tmp_path: Path) -> None:
-    assert not place_is_taken(tmp_path)
+    assert not place.is_taken(tmp_path)
     (tmp_path / "hold").touch()
     first = start(tmp_path, "a-r1:plain")
     wait_for(tmp_path, "a-r1 slow-begun")
-    assert place_is_taken(tmp_path)
+    assert place.is_taken(tmp_path)
     second = start(tmp_path)
     _, err = second.communicate(timeout=30)
     assert second.returncode != 0

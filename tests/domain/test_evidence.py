@@ -33,6 +33,7 @@ from ringfence.domain import events as e
 from ringfence.domain.attestation import CHECKPOINT_PAYLOAD, STATEMENT_PAYLOAD, checkpoint, open_envelope, statement
 from ringfence.domain.bundle import Bundle, read_bundle, write_bundle
 from ringfence.domain.chain import Record, link, to_lines
+from ringfence.domain.checks import BASE_TESTS
 from ringfence.domain.errors import EvidenceBroken
 from ringfence.domain.evidence import Finding, Sources, bundle_of, seal, verify
 
@@ -69,6 +70,51 @@ def test_untouched_bundle_holds_in_every_part() -> None:
     assert tuple(finding.check for finding in findings) == ("bundle", "key", "chain", "closing", *FOLLOWS_FROM_TRUST)
     assert COMMIT in said(WHOLE, "commit")
     assert TREE in said(WHOLE, "checks")
+
+
+OLD = "9" * 40
+
+
+def with_old_tests(tree: str = OLD, named: str = OLD, side: str = BASE_TESTS, *, passed: bool = False) -> bytes:
+    """A run whose patch touches tests; what is said of their old version is as given."""
+    more = [check(side, 2, tree, "test", passed), e.TestsReplaced(2, TREE, named, ("tests/test_total.py",), 0, "")]
+    return bundle(KEY, whole_run(KEY, [*work(), *more]))
+
+
+def test_old_tests_that_fail_are_said_and_break_nothing() -> None:
+    content = with_old_tests()
+    assert broken(content) == []
+    assert said(content, "tests").endswith("with those of the base commit: test FAILED")
+    claims = json.loads(statement(chain_of([*work(), *_old()])))["predicate"]
+    assert claims["passed"] is True
+    assert [(one["name"], one["passed"], one["tree"]) for one in claims["tests"]["with_those_of_the_base"]] == [
+        ("test", False, OLD)
+    ]
+
+
+def _old() -> list[e.Event]:
+    return [check(BASE_TESTS, 2, OLD, "test", False), e.TestsReplaced(2, TREE, OLD, ("tests/a.py",), 0, "")]
+
+
+def test_a_failing_check_is_not_passed_off_by_old_tests() -> None:
+    """The required checks are those on the tree of the patch; a pass with old tests stands for none of them."""
+    history = [event for event in work() if not (isinstance(event, e.CheckEnded) and event.tree == TREE)]
+    passing = check(BASE_TESTS, 2, OLD, "test", True)
+    records = whole_run(KEY, [*history, passing, e.TestsReplaced(2, TREE, OLD, ("tests/a.py",), 0, "")])
+    assert "checks" in broken(bundle(KEY, records))
+
+
+def test_old_tests_on_another_tree_than_is_named_are_found() -> None:
+    assert broken(with_old_tests(tree="8" * 40)) == ["tests"]
+    assert broken(with_old_tests(tree=TREE, named=TREE)) == ["tests"]
+
+
+def test_a_check_on_no_known_side_is_found() -> None:
+    assert broken(with_old_tests(side="patch with better tests")) == ["tests"]
+
+
+def test_old_tests_after_the_seal_are_found() -> None:
+    assert "order" in broken(bundle(KEY, whole_run(KEY, after=[*_old(), *publication()])))
 
 
 def test_same_run_gives_the_same_bundle_byte_for_byte() -> None:

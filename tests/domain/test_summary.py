@@ -161,6 +161,7 @@ def test_f04_nothing_that_others_wrote_starts_anything(text: str) -> None:
         history.append(event)
     history.append(e.EgressDecided("agent", text, text, text, text))
     history.append(e.PatchRefused(1, text, text, text))
+    history.append(e.TestsReplaced(2, TREE, "", (text,), 0, text))
     changes = (replace(CHANGES[0], path=text), replace(CHANGES[1], path=text))
     body = pull_request_body(summary(history, ticket_title=text, changes=changes, tests=(text,), base=text))
     allowed = {"heading_open", "heading_close", "paragraph_open", "paragraph_close", "inline", "code_inline", "hr",

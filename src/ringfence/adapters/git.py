@@ -10,14 +10,17 @@ import fcntl
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from ringfence.adapters.process import Ended, run
-from ringfence.domain.errors import ControlMissing, EvidenceBroken, HostFailed
+from ringfence.domain.errors import ControlMissing, EvidenceBroken, HostFailed, RunStopped
+from ringfence.domain.marks import MARK
 from ringfence.domain.patch import FileChange
 from ringfence.ports.broker import Grant
+from ringfence.ports.git import FREE, Leash
 from ringfence.ports.objects import Authorship, TreeEntry
 
 _ALWAYS = (
@@ -186,6 +189,27 @@ class GitObjects:
             raise HostFailed("git could not make the commit", where=_last_line(done.stderr))
         return done.stdout.decode().strip()
 
+    def graft(self, repo: Path, commit: str, base: str, paths: Sequence[str]) -> str:
+        """The tree of `commit`, but with `paths` as `base` has them: those that it does not have are gone."""
+        wanted = {entry.path: entry for entry in self.entries(repo, base)}
+        there = [path for path in paths if path in wanted]
+        gone = "".join(f"0 {_ZERO}\t{path}\0" for path in paths)
+        kept = "".join(f"{wanted[path].mode} {wanted[path].blob}\t{path}\0" for path in there)
+        with tempfile.TemporaryDirectory(prefix="ringfence-") as place:
+            index = {"GIT_INDEX_FILE": f"{place}/index"}
+            for argv, stdin in (
+                (("read-tree", commit), b""),
+                (("update-index", "-z", "--index-info"), gone.encode("utf-8", "surrogateescape")),
+                (("update-index", "--replace", "-z", "--index-info"), kept.encode("utf-8", "surrogateescape")),
+            ):
+                done = _git(repo, *argv, stdin=stdin, extra=index)
+                if done.exit_code != 0:
+                    raise HostFailed(f"git {argv[0]} failed", where=_last_line(done.stderr))
+            done = _git(repo, "write-tree", extra=index)
+        if done.exit_code != 0:
+            raise HostFailed("git write-tree failed", where=_last_line(done.stderr))
+        return done.stdout.decode().strip()
+
     def raw(self, repo: Path, kind: str, object_id: str) -> bytes:
         """The raw bytes of an object, checked against its id."""
         content = _must(repo, "cat-file", kind, object_id)
@@ -246,7 +270,7 @@ class GitTransport:
         self._mirrors = mirrors
         self._protocols = protocols
 
-    def refresh_mirror(self, repository: str, url: str, grant: Grant) -> Path:
+    def refresh_mirror(self, repository: str, url: str, grant: Grant, leash: Leash = FREE) -> Path:
         """Make the mirror hold what the host has now; safe when several runs want it."""
         mirror = self.mirror(repository)
         self._mirrors.mkdir(parents=True, exist_ok=True)
@@ -258,9 +282,9 @@ class GitTransport:
                 _init(fresh)
                 fresh.rename(mirror)
             refspecs = ("+refs/heads/*:refs/heads/*",)
-            self._with_credential(
-                mirror, url, grant, ("fetch", "-q", "--prune", "--no-tags", "--no-write-fetch-head", url, *refspecs)
-            )
+            fetch = ("fetch", "-q", "--prune", "--no-tags", "--no-write-fetch-head", url, *refspecs)
+            # Without the mark: killed at once it would leave its lock files, and it carries nothing out.
+            self._with_credential(mirror, url, grant, fetch, Leash(stop=leash.stop))
             os.utime(mirror)
         return mirror
 
@@ -276,24 +300,23 @@ class GitTransport:
         _must(path, "update-ref", "refs/ringfence/base", base)
         return path
 
-    def push(self, repo: Path, url: str, commit: str, ref: str, grant: Grant) -> bool:
+    def push(self, repo: Path, url: str, commit: str, ref: str, grant: Grant, leash: Leash = FREE) -> bool:
         """Push exactly `commit` to `ref`, never by force; False when the host had it already."""
         if grant.purpose != "publish":
             raise ControlMissing(f"grant {grant.id} is for {grant.purpose}, not for pushing")
-        if self.remote_ref(url, ref, grant) == commit:
+        if self.remote_ref(url, ref, grant, leash) == commit:
             return False
-        self._with_credential(
-            repo, url, grant, ("push", "-q", "--no-follow-tags", "--no-verify", url, f"{commit}:{ref}")
-        )
+        push = ("push", "-q", "--no-follow-tags", "--no-verify", url, f"{commit}:{ref}")
+        self._with_credential(repo, url, grant, push, leash)
         return True
 
-    def remote_ref(self, url: str, ref: str, grant: Grant) -> str | None:
+    def remote_ref(self, url: str, ref: str, grant: Grant, leash: Leash = FREE) -> str | None:
         """What the host has at `ref`."""
-        listing = self._with_credential(None, url, grant, ("ls-remote", "--refs", url, ref)).decode()
+        listing = self._with_credential(None, url, grant, ("ls-remote", "--refs", url, ref), leash).decode()
         rows = [line.split("\t") for line in listing.splitlines()]
         return next((row[0] for row in rows if row[1] == ref), None)
 
-    def _with_credential(self, repo: Path | None, url: str, grant: Grant, argv: Sequence[str]) -> bytes:
+    def _with_credential(self, repo: Path | None, url: str, grant: Grant, argv: Sequence[str], leash: Leash) -> bytes:
         """Run git with the grant's secret in a pipe; git's credential helper reads it once, when the host asks."""
         if grant.host and not url.startswith(grant.host.rstrip("/") + "/"):
             raise ControlMissing(f"grant {grant.id} is for {grant.host} alone", where=url, mend="see the settings")
@@ -305,11 +328,14 @@ class GitTransport:
             where = [f"--git-dir={repo}"] if repo else ["--git-dir=/nonexistent"]
             done = run(
                 ["git", *where, *_config(), "-c", answer, *argv],
-                environment=environment(self._protocols),
+                environment={**environment(self._protocols), **({MARK: leash.mark} if leash.mark else {})},
                 descriptors=(reading,),
+                stop=leash.stop,
             )
         finally:
             os.close(reading)
+        if done.exit_code != 0 and (reason := leash.stop()):
+            raise RunStopped(reason, f"git {argv[0]} was ended")
         if done.exit_code != 0:
             raise HostFailed(
                 f"git {argv[0]} was refused or failed",

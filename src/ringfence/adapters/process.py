@@ -3,11 +3,18 @@
 Untrusted commands never come through here; they go through a sandbox.
 """
 
+import os
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from ringfence.domain.errors import ControlMissing, HostFailed
+from ringfence.domain.errors import ControlMissing, HostFailed, RunStopped
+
+_ASK = 0.2  # seconds between two questions to `stop`
+_GRACE = 0.5  # seconds to end well
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +33,61 @@ def run(
     stdin: bytes = b"",
     descriptors: tuple[int, ...] = (),
     timeout: float = 600.0,
+    stop: Callable[[], str | None] = lambda: None,
 ) -> Ended:
-    """Run a program to its end. `timeout` is in seconds; `descriptors` stay open in the child."""
+    """Run a program to its end. `timeout` is in seconds; `descriptors` stay open in the child.
+
+    `stop` is asked several times a second; with a reason the program and all that it started are killed.
+    Errors: `RunStopped` with that reason, `HostFailed` after the timeout, `ControlMissing` for what is not installed.
+    """
     try:
-        done = subprocess.run(
+        child = subprocess.Popen(
             list(argv),
-            input=stdin,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=dict(environment),
             pass_fds=descriptors,
-            timeout=timeout,
-            check=False,
             umask=0o022,
             cwd="/",
+            start_new_session=True,
         )
     except FileNotFoundError:
         raise ControlMissing(f"{argv[0]} is not installed", mend=f"apt-get install {argv[0]}") from None
-    except subprocess.TimeoutExpired:
-        raise HostFailed(
-            f"{argv[0]} {argv[1]} did not end within {timeout:g} s", mend="look at the code host"
-        ) from None
-    return Ended(done.returncode, done.stdout, done.stderr)
+    with child:
+        try:
+            stdout, stderr = _talk(child, stdin, timeout, stop)
+        except subprocess.TimeoutExpired:
+            _end(child)
+            raise HostFailed(
+                f"{argv[0]} {argv[1]} did not end within {timeout:g} s", mend="look at the code host"
+            ) from None
+        except BaseException:
+            _end(child)
+            raise
+    return Ended(child.returncode, stdout, stderr)
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    """End a program that has not been waited for, and all that it started, which shares its session."""
+    for number in (signal.SIGTERM, signal.SIGKILL):  # git takes its lock files away when it is asked to end
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(child.pid, number)
+            child.wait(_GRACE)
+            return
+
+
+def _talk(
+    child: "subprocess.Popen[bytes]", stdin: bytes, timeout: float, stop: Callable[[], str | None]
+) -> tuple[bytes, bytes]:
+    deadline = time.monotonic() + timeout
+    given: bytes | None = stdin
+    while True:
+        if reason := stop():
+            raise RunStopped(reason, "the run was ended while a program of the worker ran")
+        try:
+            return child.communicate(given, timeout=min(_ASK, max(0.0, deadline - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            given = None
+            if time.monotonic() >= deadline:
+                raise

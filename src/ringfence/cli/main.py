@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from ringfence.cli import boundary, doctor, host, runs, verify, work
+from ringfence.cli import boundary, doctor, host, runs, stop, verify, work
 from ringfence.cli import demo as demo_command
 from ringfence.cli import init as init_command
 from ringfence.cli.screen import show_error
@@ -20,7 +20,8 @@ app = typer.Typer(
     "`ringfence doctor` looks at this host, `ringfence context TICKET` shows what an agent would be given "
     "without calling any model, and `ringfence run TICKET` does the work.\n\n"
     "Exit codes: 0 done; 1 failed; 2 bad input; 3 a control is missing; 4 a host failed; 5 evidence is broken; "
-    "6 cancelled; 7 the run stopped with a recorded reason; 8 the ticket was refused.",
+    "6 cancelled; 7 the run stopped with a recorded reason; 8 the ticket was refused; 9 halted, but "
+    "not all of it could be confirmed.",
 )
 app.command("demo")(demo_command.demo)
 app.command("init")(init_command.init)
@@ -33,6 +34,11 @@ app.command("runs")(runs.runs)
 app.command("show")(runs.show)
 app.command("logs")(runs.logs)
 app.command("cancel")(runs.cancel)
+app.command("halt")(stop.halt)
+app.command("resume")(stop.resume)
+app.command("quarantine")(stop.quarantine)
+app.command("release")(stop.release)
+app.command("incident")(stop.incident)
 app.command("verify")(verify.verify)
 app.command("sweep")(work.sweep)
 app.add_typer(host.app, name="host")

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from ringfence.cli.screen import plain, show_json
 from ringfence.domain import events as e
 from ringfence.domain.chain import Record
+from ringfence.domain.checks import BASE_TESTS
 from ringfence.domain.events import Event, from_json
 from ringfence.ports.audit_log import AuditLog
 
@@ -47,6 +48,14 @@ def lines(event: Event) -> list[tuple[str, str]]:  # noqa: C901 - one flat table
             return [("bad", f"patch refused by rule {event.rule}: {event.detail}")]
         case e.CancelRequested():
             return [("note", f"{event.by} asked for the end of the run")]
+        case e.RunHalted():
+            return [("bad", f"{event.scope} halted by {event.by}: {event.reason}; all closed after {event.seconds} s")]
+        case e.RunQuarantined():
+            return [("bad", f"quarantined by {event.by}: {event.reason}; {event.processes} processes frozen")]
+        case e.RunReleased():
+            return [("note", f"released by {event.by}")]
+        case e.CheckEnded() if event.side == BASE_TESTS and not event.passed:
+            return [("bad", f"check {event.name} fails with the tests of the base commit")]
         case e.RunStopped():
             return [("bad", f"stopped: {event.reason}: {event.detail}")]
         case e.RunEnded():

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from ringfence.cli.screen import moment, place, plain, program, show_json, table
 from ringfence.domain import events as e
+from ringfence.domain.checks import BASE_TESTS
 from ringfence.domain.events import Event, from_json
 from ringfence.domain.facts import gather
 from ringfence.domain.run import RunView
@@ -77,10 +78,14 @@ def check_rows(history: Sequence[Event]) -> list[tuple[str, ...]]:
     before = {event.name: event for event in ended if event.side == "base"}
     last = max((event.attempt for event in ended if event.side == "patch"), default=0)
     after = {event.name: event for event in ended if event.side == "patch" and event.attempt == last}
+    old = {event.name: event for event in ended if event.side == BASE_TESTS and event.attempt == last}
     rows: list[tuple[str, ...]] = []
     for name in [*before, *(name for name in after if name not in before)]:
         one = after.get(name) or before[name]
         rows.append((name, " ".join(one.argv), _said(before.get(name)), _said(after.get(name)), f"{one.seconds:.1f}"))
+        if name in old:
+            words = (f"{name}, old tests", " ".join(old[name].argv), "", _said(old[name]), f"{old[name].seconds:.1f}")
+            rows.append(words)
     return rows
 
 
@@ -105,7 +110,7 @@ def _facts(view: RunView) -> list[tuple[str, str]]:
         ("run", view.id),
         ("ticket", view.ticket),
         ("repository", view.repository),
-        ("state", f"{view.state.value} {view.outcome}".strip()),
+        ("state", f"{view.state.value} {view.outcome}".strip() + (", QUARANTINED" if view.quarantined else "")),
         ("reason", f"{view.reason}: {view.detail}" if view.reason else ""),
         ("branch", view.branch),
         ("commit", view.commit),

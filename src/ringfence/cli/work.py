@@ -66,7 +66,7 @@ def run(
 
     found = load(settings)  # before libraries come in: see `settings.load`
 
-    from ringfence.cli.interrupt import end_at_once
+    from ringfence.cli.interrupt import end_at_once, halt_on_signal
     from ringfence.cli.progress import follow
     from ringfence.cli.report import show_end
     from ringfence.wiring import reading, submit_elsewhere, working
@@ -80,6 +80,7 @@ def run(
             follow(look.log, name, json=json)
             raise typer.Exit(show_end(look, name, json=json))
     with working(found) as at_work:
+        halt_on_signal(found.state)
         name = at_work.submit(ticket)
         end_at_once(lambda: f"{name} is kept: `ringfence run {ticket}` goes on, `ringfence cancel {name}` ends it")
         follow(at_work.reading.log, name, json=json)
@@ -97,17 +98,18 @@ def worker(
     """Take approved tickets from the tracker and carry each to a pull request.
 
     A ticket is taken once as it stands; editing it makes it due again. Stop with Ctrl-C or SIGTERM: unfinished runs
-    go on when a worker starts again.
+    go on when a worker starts again. SIGUSR1 halts all runs.
     """
     from ringfence.settings import load
 
     found = load(settings)  # before libraries come in: see `settings.load`
 
-    from ringfence.cli.interrupt import end_at_once
+    from ringfence.cli.interrupt import end_at_once, halt_on_signal
     from ringfence.cli.screen import plain, show_json
     from ringfence.wiring import working
 
     with working(found) as at_work:
+        halt_on_signal(at_work.reading.places.state)
         running: set[str] = set(at_work.resumed)
         end_at_once(lambda: f"stopped; unfinished runs are kept: {' '.join(sorted(running)) or 'none'}")
         _say(json, "worker.ready", resumed=sorted(running))

@@ -72,6 +72,9 @@ def not_checked(facts: Facts) -> tuple[str, ...]:
         gaps.append(f"These checks came out differently on the same tree, so their passing proves little: {flaky}.")
     if any(one.decision == "allow" and one.tunnel for one in facts.network):
         gaps.append("What went through encrypted tunnels to allowed hosts was counted, not read.")
+    if facts.replaced is not None and (facts.replaced.fault or not any(one.old_tests for one in facts.checks)):
+        # Why not is shown where the tests are, as code: git may have named a path that the agent chose.
+        gaps.append("The change touches tests, and their version of the base commit could not be run.")
     if any(one.replayed for one in facts.models):
         gaps.append("No model took part: the answers are a recorded script.")
     if any(one.estimated for one in facts.models):
@@ -114,8 +117,23 @@ def _claims(
             for one in facts.network
         ],
         "refused": [{"attempt": one.attempt, "rule": one.rule, "reason": one.reason} for one in facts.refused],
+        **_tests(facts),
         "artifacts": list(facts.artifacts),
         "not_checked": list(not_checked(facts)),
+    }  # fmt: skip
+
+
+def _tests(facts: Facts) -> dict[str, Any]:
+    """What came of the tests of the base commit, for a change that touches tests; nothing for one that does not."""
+    replaced = facts.replaced
+    if replaced is None:
+        return {}
+    ran = [{"name": one.name, **(_side(one.old_tests) or {})} for one in facts.checks if one.old_tests is not None]
+    return {
+        "tests": {
+            "touched": list(replaced.paths), "left_out": replaced.left_out, "tree": replaced.replaced,
+            "with_those_of_the_base": ran, "fault": replaced.fault,
+        }
     }  # fmt: skip
 
 

@@ -122,7 +122,8 @@ class RepositoryCommands(Section):
         description="The commands that judge a patch, in order."
     )
     tests: Names = Field(
-        default=("tests/**",), description="Paths that hold tests; a patch touching them is pointed out."
+        default=("tests/**",),
+        description="Paths that hold tests; what a patch changes there is said, and also run as the base has it.",
     )
 
 

@@ -6,6 +6,10 @@ Nothing here runs a command; the validation stage does, in a sandbox.
 from dataclasses import dataclass
 from enum import StrEnum
 
+#: The side of a check that was run on the patch, but with its tests as the base commit has them.
+BASE_TESTS = "patch with base tests"
+SIDES = frozenset({"base", "patch", BASE_TESTS})
+
 
 class Verdict(StrEnum):
     """What a check says about a patch, seen against the same check on the base commit."""

@@ -13,6 +13,10 @@ from ringfence.domain.grant_events import GrantAsked as GrantAsked
 from ringfence.domain.grant_events import GrantMinted as GrantMinted
 from ringfence.domain.grant_events import GrantRevoked as GrantRevoked
 from ringfence.domain.grant_events import GrantUsed as GrantUsed
+from ringfence.domain.interventions import CancelRequested as CancelRequested
+from ringfence.domain.interventions import RunHalted as RunHalted
+from ringfence.domain.interventions import RunQuarantined as RunQuarantined
+from ringfence.domain.interventions import RunReleased as RunReleased
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +248,7 @@ class PatchRefused:
 
 @dataclass(frozen=True, slots=True)
 class CheckEnded:
-    """One check on one tree. `side` is "base" or "patch"."""
+    """One check on one tree. `side` is "base", "patch" or "patch with base tests"."""
 
     kind: ClassVar[str] = "check.ended"
     side: str
@@ -317,11 +321,16 @@ class CheckoutRemoved:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelRequested:
-    """A person asked for the end of the run."""
+class TestsReplaced:
+    """The patch touched tests: the checks of kind `test` were run with these as the base has them, or a fault."""
 
-    kind: ClassVar[str] = "run.cancel_requested"
-    by: str
+    kind: ClassVar[str] = "tests.replaced"
+    attempt: int
+    tree: str  # of the patch
+    replaced: str  # the same tree with the old tests
+    paths: tuple[str, ...]
+    left_out: int  # further paths that are not named here
+    fault: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +356,7 @@ Event = (
     | SandboxStarted | SandboxDestroyed | CommandRan | ModelAsked | ModelCalled | EgressAsked | EgressDecided
     | AgentEnded | PatchProduced | PatchRefused | CheckEnded | RepairRequested | EvidenceSealed | GrantAsked
     | GrantMinted | GrantUsed | GrantRevoked | BranchPushed | PullRequestOpened | CheckoutRemoved | CancelRequested
-    | RunStopped | RunEnded
+    | RunStopped | RunEnded | RunHalted | RunQuarantined | RunReleased | TestsReplaced
 )  # fmt: skip
 
 _BY_KIND: dict[str, type[Event]] = {cls.kind: cls for cls in get_args(Event)}

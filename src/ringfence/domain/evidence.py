@@ -24,13 +24,16 @@ from ringfence.domain.attestation import (
 )
 from ringfence.domain.bundle import Bundle, read_bundle, write_bundle
 from ringfence.domain.chain import Record, read_lines, to_lines
+from ringfence.domain.checks import BASE_TESTS, SIDES
 from ringfence.domain.errors import EvidenceBroken
 from ringfence.domain.facts import Facts, exchanges, gather
 
 _PUBLISHED = frozenset({"pull_request", "branch"})
 _LAST = frozenset({"run.ended", "ticket.refused"})
 #: Only these may follow publication; a check or a patch among them would not be covered by the statement.
-_TOO_LATE = (e.PatchProduced, e.CheckEnded, e.ModelCalled, e.BriefAssembled, e.AgentEnded, e.CommandRan)
+_TOO_LATE = (
+    e.PatchProduced, e.CheckEnded, e.TestsReplaced, e.ModelCalled, e.BriefAssembled, e.AgentEnded, e.CommandRan,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,7 @@ def _contents(bundle: Bundle, records: Sequence[Record], trusted_key: bytes) -> 
     yield _statement(bundle, records, facts.sealed, trusted_key)
     yield _order(history)
     yield _checks(facts, facts.sealed)
+    yield from _old_tests(facts, history)
     yield from _commit(bundle, facts, facts.sealed, history)
 
 
@@ -247,6 +251,25 @@ def _checks(facts: Facts, sealed: e.EvidenceSealed) -> Finding:
     flaky = [one.name for one in facts.checks if one.flaky]
     detail = f"all required checks passed on tree {sealed.tree}"
     return Finding("checks", True, detail + (f"; came out both ways: {', '.join(flaky)}" if flaky else ""))
+
+
+def _old_tests(facts: Facts, history: Sequence[e.Event]) -> Iterator[Finding]:
+    """What is said of the base commit's tests was seen on the very tree that is named for it; silent without any."""
+    ended = [event for event in history if isinstance(event, e.CheckEnded)]
+    named = {event.replaced for event in history if isinstance(event, e.TestsReplaced)} - {""}
+    strange = [one for one in ended if one.side not in SIDES]
+    astray = [one for one in ended if one.side == BASE_TESTS and one.tree not in named]
+    if strange:
+        yield Finding("tests", False, f"check {strange[0].name} was run on {strange[0].side!r}, which is no side")
+    elif astray:
+        yield Finding("tests", False, f"check {astray[0].name} was run with old tests on a tree that nothing names")
+    elif facts.replaced is not None and facts.replaced.replaced == facts.replaced.tree:
+        yield Finding("tests", False, "the tests of the base commit were run on the change's own tree")
+    elif facts.replaced is not None:
+        results = {one.name: one.old_tests.passed for one in facts.checks if one.old_tests is not None}
+        said = ", ".join(f"{name} {'passed' if passed else 'FAILED'}" for name, passed in results.items())
+        fault = facts.replaced.fault or "no result"
+        yield Finding("tests", True, f"the change touches tests; with those of the base commit: {said or fault}")
 
 
 def _commit(bundle: Bundle, facts: Facts, sealed: e.EvidenceSealed, history: Sequence[e.Event]) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ringfence.domain import events as e
+from ringfence.domain.checks import BASE_TESTS
 
 T = TypeVar("T")
 
@@ -21,6 +22,8 @@ class CheckFacts:
     after: e.CheckEnded | None
     times: int = 1
     passes: int = 0
+    #: The same check on the patch, but with its tests as the base commit has them; only when the patch touches tests.
+    old_tests: e.CheckEnded | None = None
 
     @property
     def flaky(self) -> bool:
@@ -74,6 +77,8 @@ class Facts:
     agents: tuple[e.AgentEnded, ...] = ()
     patch: e.PatchProduced | None = None
     refused: tuple[e.PatchRefused, ...] = ()
+    #: That the patch touches tests, and what came of running them in their old version.
+    replaced: e.TestsReplaced | None = None
     repairs: tuple[e.RepairRequested, ...] = ()
     checks: tuple[CheckFacts, ...] = ()
     sealed: e.EvidenceSealed | None = None
@@ -108,6 +113,8 @@ def gather(run: str, history: Iterable[e.Event]) -> Facts:
     """The facts of a history."""
     kept = _History(tuple(history))
     patch = kept.last(e.PatchProduced)
+    replaced = [one for one in kept.all(e.TestsReplaced) if patch is not None and one.tree == patch.tree]
+    old = replaced[-1] if replaced else None
     return Facts(
         run=run,
         admitted=kept.last(e.TicketAdmitted),
@@ -122,7 +129,8 @@ def gather(run: str, history: Iterable[e.Event]) -> Facts:
         patch=patch,
         refused=kept.all(e.PatchRefused),
         repairs=kept.all(e.RepairRequested),
-        checks=_checks(kept.all(e.CheckEnded), patch.tree if patch else ""),
+        replaced=old,
+        checks=_checks(kept.all(e.CheckEnded), patch.tree if patch else "", old),
         sealed=kept.last(e.EvidenceSealed),
         pushed=kept.last(e.BranchPushed),
         stopped=kept.last(e.RunStopped),
@@ -145,15 +153,17 @@ class _History:
         return found[-1] if found else None
 
 
-def _checks(ended: tuple[e.CheckEnded, ...], tree: str) -> tuple[CheckFacts, ...]:
+def _checks(ended: tuple[e.CheckEnded, ...], tree: str, replaced: e.TestsReplaced | None) -> tuple[CheckFacts, ...]:
     """Results on the tree of the patch only: what an earlier attempt passed says nothing about this one."""
     before = {one.name: one for one in ended if one.side == "base"}
     after = [one for one in ended if one.side == "patch" and one.tree == tree]
+    theirs = (BASE_TESTS, replaced.attempt, replaced.replaced) if replaced is not None else None
+    old = {one.name: one for one in ended if (one.side, one.attempt, one.tree) == theirs}
     rows = []
     for name in dict.fromkeys([*before, *(one.name for one in after)]):
         mine = [one for one in after if one.name == name]
         passes = sum(one.passed for one in mine)
-        rows.append(CheckFacts(name, before.get(name), mine[-1] if mine else None, len(mine), passes))
+        rows.append(CheckFacts(name, before.get(name), mine[-1] if mine else None, len(mine), passes, old.get(name)))
     return tuple(rows)
 
 

@@ -37,6 +37,7 @@ class RunView:
     spent: Spent = field(default_factory=Spent)
     resumed: int = 0
     cancel_requested: bool = False
+    quarantined: bool = False
 
 
 def step(view: RunView, event: e.Event) -> RunView:  # noqa: C901 - one flat table of cases reads best
@@ -76,6 +77,10 @@ def step(view: RunView, event: e.Event) -> RunView:  # noqa: C901 - one flat tab
             return replace(view, pull_request=event.url)
         case e.CancelRequested():
             return replace(view, cancel_requested=True)
+        case e.RunQuarantined():
+            return replace(view, quarantined=True)
+        case e.RunReleased():
+            return replace(view, quarantined=False)
         case e.RunStopped():
             return replace(view, reason=event.reason, detail=event.detail)
         case e.RunEnded():

@@ -87,9 +87,23 @@ def _changed(summary: Summary) -> str:
         named = ", ".join(code(path) for path in summary.tests[:_MOST_ROWS])
         lines.append(f"**The agent touched tests:** {named}")
         lines += _more(len(summary.tests))
+        lines += ["", *_old_tests(summary.facts)]
     else:
         lines.append("The agent touched no tests.")
+        lines += ["", *_old_tests(summary.facts)] if summary.facts.replaced else []
     return _section("Changed", lines)
+
+
+def _old_tests(facts: Facts) -> list[str]:
+    """What came of running the touched tests as the base commit has them: a test that was weakened shows here."""
+    ran = [one.old_tests for one in facts.checks if one.old_tests is not None]
+    if facts.replaced is None:
+        return ["Their version of the base commit was **not run**."]
+    if facts.replaced.fault or not ran:
+        fault = code(facts.replaced.fault or "no result is on record", 300)
+        return [f"Their version of the base commit **could not be run**: {fault}"]
+    said = ", ".join(f"{code(one.name, 60)} {'passed' if one.passed else '**FAILED**'}" for one in ran)
+    return [f"**The same change with these tests as the base commit has them:** {said}"]
 
 
 def _checks(facts: Facts) -> str:

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 from ringfence.domain import summary
 from ringfence.domain.brief import Brief, Briefed
-from ringfence.domain.checks import Report
+from ringfence.domain.checks import BASE_TESTS, Report
 from ringfence.domain.commit import message
-from ringfence.domain.errors import RingfenceError
-from ringfence.domain.events import BriefAssembled, RepairRequested, RunEnded
+from ringfence.domain.errors import HostFailed, RingfenceError, RunStopped
+from ringfence.domain.events import BriefAssembled, RepairRequested, RunEnded, RunHalted, TestsReplaced
 from ringfence.domain.facts import gather
 from ringfence.domain.globs import protects
+from ringfence.domain.marks import run_mark
 from ringfence.domain.patch import Patch
 from ringfence.domain.rules import branch_of
 from ringfence.domain.run import RunState
@@ -23,6 +24,10 @@ from ringfence.pipeline.stages import admission, checkout, cleanup, context, evi
 from ringfence.pipeline.steps import Guard
 from ringfence.pipeline.workshop import Workshop
 from ringfence.ports.code_host import Proposal
+from ringfence.ports.git import Leash
+from ringfence.ports.objects import Authorship
+
+_MOST_TESTS = 50
 
 
 class Desk:
@@ -32,10 +37,12 @@ class Desk:
         self._run = run
         self._ports = ports
         self.guard = Guard(run, ports)
-        self._shop = Workshop(run, ports, self.guard.reason)
+        self._shop = Workshop(run, ports, stop=self.guard.reason, paused=self.guard.paused)
+        self._leash = Leash(run_mark(str(ports.places.state.absolute()), run), self.guard.leaving)
 
     def take_up(self) -> None:
         """Record that this worker carries the run now; what an earlier one left running or granted is ended first."""
+        self.guard.stand_still()
         self._ports.sandboxes.reclaim(self._run)
         self._ports.broker.reclaim(self._run)
         admission.started(self._run, self._ports.worker, self._ports.version, self._ports.sandboxes, self._ports.log)
@@ -51,7 +58,7 @@ class Desk:
 
     def check_out(self, case: admission.Case) -> checkout.Checkout:
         """Checkout gets read grants."""
-        return checkout.prepare(self._run, case.ticket, case.branch, self._ports)
+        return checkout.prepare(self._run, case.ticket, case.branch, self._ports, self._leash)
 
     def assemble(
         self,
@@ -131,7 +138,10 @@ class Desk:
 
     def validate(self, taken: checkout.Checkout, patch: Patch, attempt: int) -> Report:
         """Validation gets fresh sandboxes on the exact tree of the candidate commit."""
-        return self._validated(taken, self._shop.source(taken, patch.commit), "patch", attempt)
+        report = self._validated(taken, self._shop.source(taken, patch.commit), "patch", attempt)
+        if report.passed:
+            self._try_base_tests(taken, patch, attempt)
+        return report
 
     def judge(self, report: Report, attempt: int) -> repair.Verdict:
         """Repair decides; it touches nothing. What is handed back is recorded."""
@@ -156,15 +166,25 @@ class Desk:
         title, body = self._text(case, taken, patch)
         proposal = Proposal(taken.branch, self._shop.repository(taken.repository).base, title, body, draft)
         what = publish.Publication(taken.repository, patch.commit, case.stage, proposal, report)
-        return publish.publish(self._run, what, ports)
+        return publish.publish(self._run, what, ports, self._leash)
 
     def stop(self, error: RingfenceError) -> cleanup.Stopped:
-        """Record why the run ends early."""
-        return cleanup.stopped(self._run, error, self._ports.log)
+        """Record why the run ends early. Everything that was open for it, sandbox, doors and grants, is closed now."""
+        ports, halt = self._ports, self.guard.halt()
+        # Whoever halts kills by himself: what a stage saw first may be a program that died of it.
+        seen = "" if isinstance(error, RunStopped) and error.reason in ("halted", "quarantined") else error.what
+        if self.guard.leaving() == "quarantined":
+            return cleanup.stopped(self._run, RunStopped("quarantined", "it was quarantined", where=seen), ports.log)
+        if halt is None:
+            return cleanup.stopped(self._run, error, ports.log)
+        seconds = round(max(0.0, ports.clock.now() - halt.since), 3)
+        ports.log.append(self._run, RunHalted(halt.what, halt.by, halt.reason, seconds), once="run.halted")
+        return cleanup.stopped(self._run, RunStopped("halted", halt.line, where=seen), ports.log)
 
     def clean_up(self) -> cleanup.Swept:
-        """Cleanup gets the sandboxes, the places and the grants of the run."""
+        """Cleanup gets the grants, sandboxes and places of the run; a quarantined one waits for its release."""
         self._ports.broker.reclaim(self._run, last=True)
+        self.guard.stand_still()
         return cleanup.sweep(self._run, self._ports.places, self._ports.sandboxes, self._ports.log)
 
     def close(self, outcome: str) -> cleanup.Closed:
@@ -197,6 +217,30 @@ class Desk:
         )
         title = summary.pull_request_title(case.ticket.id, case.ticket.title)
         return ports.redact(title), ports.redact(summary.pull_request_body(said))
+
+    def _try_base_tests(self, taken: checkout.Checkout, patch: Patch, attempt: int) -> None:
+        """When the patch touches tests, run them once more as the base commit has them; stated, and blocks nothing."""
+        ports, intake = self._ports, self._shop.intake
+        commands = ports.boundary.commands.repositories[taken.repository]
+        changed = (change.path for change in ports.objects.changes(intake, taken.base, patch.commit))
+        touched = [path for path in changed if any(protects(pattern, path) for pattern in commands.tests)]
+        if not touched:
+            return
+        replaced, fault = "", ""
+        try:
+            replaced = ports.objects.graft(intake, patch.commit, taken.base, touched)
+            by = Authorship("Ringfence", "ringfence@localhost", 0)
+            commit = ports.objects.commit_tree(intake, replaced, patch.commit, "With the tests of the base\n", by)
+            ports.objects.keep(intake, f"refs/ringfence/base-tests/{attempt}", commit)
+            if not self._validated(taken, self._shop.source(taken, commit), BASE_TESTS, attempt).results:
+                fault = "the boundary declares no check of kind test"
+        except (RunStopped, HostFailed) as error:
+            if self.guard.leaving() is not None:
+                raise
+            fault = ports.redact(" ".join(part for part in (error.what, error.where) if part))[:300]
+        shown = tuple(path.encode("utf-8", "backslashreplace").decode() for path in touched[:_MOST_TESTS])
+        event = TestsReplaced(attempt, patch.tree, replaced, shown, len(touched) - len(shown), fault)
+        ports.log.append(self._run, event, once=f"tests.replaced/{attempt}/{patch.tree}")
 
     def _validated(self, taken: checkout.Checkout, source: Source, side: str, attempt: int) -> Report:
         ports = self._ports

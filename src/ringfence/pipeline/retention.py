@@ -6,6 +6,7 @@ from pathlib import Path
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.events import from_json
 from ringfence.domain.run import RunState, fold
+from ringfence.pipeline.orders import Orders
 from ringfence.pipeline.ports import Places
 from ringfence.pipeline.rooms import remove_tree
 from ringfence.ports.audit_log import AuditLog
@@ -23,9 +24,9 @@ class Removed:
 
 
 def sweep_checkouts(places: Places, alive: frozenset[str], sandboxes: Sandboxes) -> tuple[str, ...]:
-    """Remove trees and processes of runs that are not alive: what a crash left."""
-    root = places.state / "runs"
-    left = sorted(path.name for path in root.iterdir() if path.name not in alive) if root.is_dir() else []
+    """Remove trees and processes of runs that are neither alive nor quarantined: what a crash left."""
+    root, kept = places.state / "runs", Orders(places.state).all_quarantined()
+    left = sorted(path.name for path in root.iterdir() if path.name not in alive | kept) if root.is_dir() else []
     for name in left:
         sandboxes.reclaim(name)
         remove_tree(root / name)
@@ -50,12 +51,12 @@ def sweep_mirrors(places: Places, boundary: Boundary, clock: Clock) -> tuple[str
 
 def sweep_logs(places: Places, boundary: Boundary, log: AuditLog, clock: Clock) -> tuple[str, ...]:
     """Forget runs that ended longer ago than logs are kept, with their bundles."""
-    removed = []
+    removed, kept = [], Orders(places.state).all_quarantined()
     for run in log.runs():
         records = log.records(run)
         view = fold(run, (from_json(record.event) for record in records))
         old = clock.now() - records[-1].time > boundary.logs.retention
-        if old and view.state is RunState.ENDED:
+        if old and view.state is RunState.ENDED and run not in kept:
             places.bundle(run).unlink(missing_ok=True)
             log.forget(run)
             removed.append(run)
@@ -64,6 +65,9 @@ def sweep_logs(places: Places, boundary: Boundary, log: AuditLog, clock: Clock) 
 
 def prepare(state: Path) -> Places:
     """Make the state directory and its places, readable by the worker's user alone."""
-    for path in (state, *(state / name for name in ("runs", "mirrors", "cancel", "bundles", "keys"))):
+    for path in (
+        state,
+        *(state / name for name in ("runs", "mirrors", "cancel", "bundles", "keys", "halts", "quarantine")),
+    ):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Places(state)

@@ -102,6 +102,7 @@ class Rooms:
         artifacts: Artifacts,
         exits: Exits,
         stop: Callable[[], str | None],
+        paused: Callable[[], bool],
     ) -> None:
         self._run = run
         self._boundary = boundary
@@ -112,6 +113,7 @@ class Rooms:
         self._artifacts = artifacts
         self._exits = exits
         self._stop = stop
+        self._paused = paused
 
     @property
     def commands(self) -> RepositoryCommands:
@@ -132,8 +134,9 @@ class Rooms:
         return Room(path, source, index, written)
 
     def remove(self, room: Room) -> None:
-        """Take a tree away."""
-        remove_tree(room.path)
+        """Take a tree away; that of a quarantined run stays, and goes with the run when it is released."""
+        if not self._paused():
+            remove_tree(room.path)
 
     def spec(self, role: str, argv: tuple[str, ...], room: Room, timeout: float) -> SandboxSpec:
         """How to run a declared command or an agent in a room: the boundary's toolchains, limits and ways out."""
@@ -175,11 +178,12 @@ class Rooms:
 
         `held` is called while the command waits (to open doors) and gives a further reason to stop.
         """
+        self._require_wanted()
         with self._sandboxes.hold(spec) as sandbox:
             self._started(spec, sandbox)
             with self._exits.open(spec, sandbox) as gone:
                 further = held(sandbox) if held else lambda: None
-                outcome = sandbox.run(stop=lambda: self._stop() or gone() or further())
+                outcome = sandbox.run(stop=lambda: self._stop() or gone() or further(), paused=self._paused)
                 code = gone()
         digest = self._ended(spec, outcome)
         stop_when_gone(code)
@@ -202,6 +206,7 @@ class Rooms:
             },
             files={**spec.files, "/ringfence/index": room.index},
         )
+        self._require_wanted()
         ours, theirs = socket.socketpair()
 
         def fetch() -> None:
@@ -216,7 +221,7 @@ class Rooms:
                 theirs.close()
                 self._started(spec, sandbox)
                 fetched = fetching.submit(fetch)
-                outcome = sandbox.run(stop=self._stop)
+                outcome = sandbox.run(stop=self._stop, paused=self._paused)
             fault = fetched.exception()
         digest = self._ended(spec, outcome)
         if outcome.exit_code != 0 or fault is not None:
@@ -249,6 +254,13 @@ class Rooms:
         doors = tuple(str(port) for port in spec.doors)
         self._log.append(self._run, SandboxStarted(spec.role, self._sandboxes.level, sandbox.controls, doors))
 
+    def _require_wanted(self) -> None:
+        """No further sandbox for a run that is to end, and none while it stands still."""
+        if self._paused():
+            raise RunStopped("quarantined", "the run stands still, and was between two commands")
+        if reason := self._stop():
+            raise RunStopped(reason, "the run was ended before a command ran")
+
     def _ended(self, spec: SandboxSpec, outcome: Outcome) -> str:
         digest = self._artifacts.put(outcome.output)
         self._log.append(
@@ -266,8 +278,9 @@ class Rooms:
             ),
         )
         self._log.append(self._run, SandboxDestroyed(spec.role, outcome.processes_left))
-        if outcome.stopped == "cancelled" or outcome.stopped == "time":
-            raise RunStopped(outcome.stopped, "the run was ended while a command ran")
+        # Asked again: whoever ends a run may have killed its sandbox before anybody here looked.
+        if reason := "quarantined" if self._paused() else self._stop():
+            raise RunStopped(reason, "the run was ended while a command ran")
         return digest
 
 

@@ -60,7 +60,7 @@ def _way(ticket_id: str, desk: Desk, stage: Stages) -> str:
 def close_given_up(run: str, ports: Ports) -> None:
     """End a run that the engine will not carry any further: it took its worker down too often."""
     desk = Desk(run, ports)
-    if desk.ended:
+    if desk.ended or desk.guard.paused():
         return
     desk.stop(RunStopped("engine_gave_up", "the run took its worker down too often", mend="look at its log"))
     desk.clean_up()

@@ -4,6 +4,7 @@ The guard runs before a stage and again while a stage waits for a process: it is
 spent time limit or a changed boundary ends work within a second.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -12,10 +13,15 @@ from pydantic import TypeAdapter
 
 from ringfence.domain.errors import Cancelled, RunStopped
 from ringfence.domain.events import StageEnded, StageStarted, from_json
-from ringfence.domain.run import fold
+from ringfence.domain.halt import Halt, covering
+from ringfence.domain.run import RunView, fold
+from ringfence.pipeline.orders import Orders
 from ringfence.pipeline.ports import Ports
 from ringfence.ports.artifacts import Artifacts
 from ringfence.ports.engine import Steps
+
+_AGAIN = "start a new run of the ticket"
+_PAUSE = 0.2
 
 
 class Shown(Protocol):
@@ -31,7 +37,7 @@ S = TypeVar("S", bound=Shown)
 
 
 class Guard:
-    """Says why a run must not go on. `digest` is that of the boundary document that this worker enforces now."""
+    """Says why a run must not go on, and whether it stands still. It reads the operator's orders each time."""
 
     def __init__(self, run: str, ports: Ports) -> None:
         self.run = run
@@ -41,11 +47,17 @@ class Guard:
         self._digest = ports.boundary_digest
         self._cancel = ports.places.cancel(run)
         self._began: float | None = None
+        self._orders = Orders(ports.places.state)
+        self._repository = ""
 
     def reason(self) -> str | None:
         """A short reason, or None; cheap enough to be asked several times a second."""
+        if self._orders.released(self.run):
+            return "quarantined"
         if self._cancel.exists():
             return "cancelled"
+        if self.halt() is not None:
+            return "halted"
         if self._began is None:
             records = self.log.records(self.run)
             self._began = records[0].time if records else None
@@ -53,20 +65,48 @@ class Guard:
             return "time"
         return None
 
+    def paused(self) -> bool:
+        """Whether the run is quarantined: nothing of it goes on, and nothing of it is taken away."""
+        return self._orders.quarantined(self.run)
+
+    def leaving(self) -> str | None:
+        """Why nothing of this run may leave the host now, or None."""
+        return "quarantined" if self.paused() else self.reason()
+
+    def halt(self) -> Halt | None:
+        """The halt that covers this run, or None."""
+        halts = self._orders.halts()
+        if halts and not self._repository:
+            self._repository = self._view().repository
+        return covering(halts, self.run, self._repository)
+
+    def stand_still(self) -> None:
+        """Wait for as long as the run is quarantined."""
+        while self.paused():
+            time.sleep(_PAUSE)
+
     def check(self) -> None:
         """Raise when the run must not go on. Called at the start of every guarded stage."""
+        self.stand_still()
         reason = self.reason()
         if reason == "cancelled":
             raise Cancelled(f"run {self.run} was cancelled")
         if reason == "time":
             raise RunStopped("time", f"the run took longer than {self._boundary.limits.run.time} s")
-        admitted = fold(self.run, (from_json(r.event) for r in self.log.records(self.run))).boundary
+        if reason == "halted" and (halt := self.halt()) is not None:
+            raise RunStopped("halted", halt.line, mend=f"`ringfence resume` lifts it; {_AGAIN}")
+        if reason is not None:
+            raise RunStopped(reason, f"run {self.run} was quarantined and released", mend=_AGAIN)
+        admitted = self._view().boundary
         if admitted and admitted != self._digest:
             raise RunStopped(
                 "boundary_changed",
                 "the boundary document is not the one that this run was admitted under",
-                mend="start a new run of the ticket",
+                mend=_AGAIN,
             )
+
+    def _view(self) -> RunView:
+        return fold(self.run, (from_json(record.event) for record in self.log.records(self.run)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ from ringfence.pipeline.stages.checkout import Checkout
 class Workshop:
     """What several stages of a run share; it decides nothing."""
 
-    def __init__(self, run: str, ports: Ports, stop: Callable[[], str | None]) -> None:
+    def __init__(self, run: str, ports: Ports, *, stop: Callable[[], str | None], paused: Callable[[], bool]) -> None:
         self._run = run
         self._ports = ports
         self._stop = stop
+        self._paused = paused
 
     @property
     def intake(self) -> Path:
@@ -55,6 +56,7 @@ class Workshop:
             artifacts=ports.artifacts,
             exits=Exits(self._run, ports.boundary, ports.egress, ports.log, ports.authorities),
             stop=self._stop,
+            paused=self._paused,
         )
 
     def source(self, taken: Checkout, commit: str) -> Source:

@@ -5,16 +5,32 @@ run is a bare repository that borrows the mirror's objects; the agent's tree com
 upload-pack run inside a sandbox, and the push goes out from there.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ringfence.ports.broker import Grant
 
 
+@dataclass(frozen=True, slots=True)
+class Leash:
+    """By what git with the network is ended in the middle: a reason to stop, and a mark for who cannot ask the worker.
+
+    A push that is ended has happened at the host as a whole, or not at all.
+    """
+
+    mark: str = ""
+    stop: Callable[[], str | None] = lambda: None
+
+
+FREE = Leash()
+
+
 class Git(Protocol):
     """Host-side git with the network. Errors: `HostFailed` with what git said, redacted."""
 
-    def refresh_mirror(self, repository: str, url: str, grant: Grant) -> Path:
+    def refresh_mirror(self, repository: str, url: str, grant: Grant, leash: Leash = FREE) -> Path:
         """Make the mirror hold what the host has now; safe when several runs want it."""
         ...
 
@@ -22,11 +38,11 @@ class Git(Protocol):
         """A fresh bare repository that borrows the mirror's objects."""
         ...
 
-    def push(self, repo: Path, url: str, commit: str, ref: str, grant: Grant) -> bool:
+    def push(self, repo: Path, url: str, commit: str, ref: str, grant: Grant, leash: Leash = FREE) -> bool:
         """Push exactly `commit` to `ref`, never by force; False when the host had it already."""
         ...
 
-    def remote_ref(self, url: str, ref: str, grant: Grant) -> str | None:
+    def remote_ref(self, url: str, ref: str, grant: Grant, leash: Leash = FREE) -> str | None:
         """What the host has at `ref`."""
         ...
 

@@ -62,6 +62,10 @@ class Objects(Protocol):
         """Make a commit; the same arguments give the same id."""
         ...
 
+    def graft(self, repo: Path, commit: str, base: str, paths: Sequence[str]) -> str:
+        """The tree of `commit`, but with `paths` as `base` has them: those that it does not have are gone."""
+        ...
+
     def raw(self, repo: Path, kind: str, object_id: str) -> bytes:
         """The raw bytes of an object, so that its id can be computed again offline."""
         ...

@@ -6,7 +6,7 @@ worker, or with the thread that made it. What cannot be confined is refused with
 """
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +72,37 @@ class Finding:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What was ended from outside: how many processes were found, how many are left, and seconds to the last one."""
+
+    found: int
+    left: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """Processes that stand still, and by what: "control group" or "signals"."""
+
+    processes: tuple[int, ...]
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A process of a run as the host sees it. `name` and `argv` are its own words."""
+
+    pid: int
+    parent: int
+    state: str
+    user: int
+    threads: int
+    memory: int
+    name: str
+    argv: tuple[str, ...]
+
+
 class HeldSandbox(Protocol):
     """A sandbox that exists and waits."""
 
@@ -86,12 +117,17 @@ class HeldSandbox(Protocol):
         ...
 
     def run(
-        self, *, output: Callable[[bytes], None] | None = None, stop: Callable[[], str | None] | None = None
+        self,
+        *,
+        output: Callable[[bytes], None] | None = None,
+        stop: Callable[[], str | None] | None = None,
+        paused: Callable[[], bool] | None = None,
     ) -> Outcome:
         """Let the command go and wait for its end.
 
         `output` sees every piece as it comes. `stop` is asked at least twice a second and ends the
-        command by returning a reason ("cancelled").
+        command by returning a reason ("cancelled"). While `paused` says yes, nothing ends it: somebody has frozen
+        it to look at it, and that time does not count.
         """
         ...
 
@@ -120,6 +156,21 @@ class Sandboxes(Protocol):
 
     def reclaim(self, run: str) -> int:
         """End whatever an earlier worker process left of this run (processes, cgroups); how many were found."""
+        ...
+
+    def end(self, runs: Collection[str] | None, *, spare: Collection[str] = (), seconds: float = 10.0) -> Ended:
+        """Kill what any worker with this state has of these runs, or of all but `spare`, without asking the worker.
+
+        Sandboxes and host-side git alike. Unlike `reclaim` it leaves users and trees as they are.
+        """
+        ...
+
+    def freeze(self, run: str) -> Frozen:
+        """Stop all processes of a run where they are, until `reclaim` or `end`. Errors: `ControlMissing`."""
+        ...
+
+    def processes(self, run: str) -> tuple[Seen, ...]:
+        """The processes of a run, frozen or not."""
         ...
 
     def probe(self) -> tuple[Finding, ...]:

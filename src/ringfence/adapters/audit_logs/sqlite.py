@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -152,6 +153,44 @@ class SqliteAuditLog:
             raise EvidenceBroken(
                 f"the audit log cannot be {verb}: {failure}", where=str(self._path), mend=_MEND
             ) from failure
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a run stands by the log: whose it is, whether a halt has closed it, whether it has ended."""
+
+    run: str
+    repository: str
+    halted: float | None  # seconds from the halt to when all of the run was closed
+    ended: bool
+
+
+def standing(path: Path, seconds: float = 1.0) -> tuple[Standing, ...]:
+    """How all runs stand, read without writing, without a schema and without patience: for a kill switch.
+
+    Errors: `EvidenceBroken` when the file cannot be read so; what it holds is not judged.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=seconds)
+        try:
+            for run, event in connection.execute("SELECT run, event FROM records"):
+                said = json.loads(event)
+                found.setdefault(run, {})[str(said.get("kind"))] = said
+        finally:
+            connection.close()
+    except (sqlite3.Error, OSError, ValueError, AttributeError, TypeError) as failure:
+        raise EvidenceBroken(f"the audit log cannot be read: {failure}", where=str(path), mend=_MEND) from failure
+    return tuple(
+        Standing(
+            run,
+            str(kinds.get("ticket.admitted", {}).get("repository", "")),
+            kinds["run.halted"].get("seconds") if "run.halted" in kinds else None,
+            bool(_LAST_KINDS & kinds.keys()),
+        )
+        for run, kinds in found.items()
+        if "run.started" in kinds
+    )
 
 
 _MEND = "look at the disk (space, permissions, who else touches the file); no run goes on without its log"

@@ -6,7 +6,6 @@ to run code in the worker. An error that ends a step is a step's result like any
 replay ends in the same way.
 """
 
-import fcntl
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,8 +16,9 @@ import sqlalchemy
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 from pydantic import TypeAdapter
 
+from ringfence.adapters import place
 from ringfence.domain import errors
-from ringfence.domain.errors import ControlMissing, RingfenceError, RunStopped
+from ringfence.domain.errors import RingfenceError, RunStopped
 from ringfence.ports.engine import Carry
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class DbosEngine:
 
     def start(self) -> Sequence[str]:
         """Take the place of the one worker and resume what was cut off; the ids of the resumed runs."""
-        self._lock = _take_place(self._state / "worker.lock")
+        self._lock = place.take(self._state)
         self._database = open_database(self._state / "engine.sqlite")
         logging.getLogger("dbos").setLevel(logging.ERROR)
         config: DBOSConfig = {
@@ -154,15 +154,6 @@ def submit_to_worker(state: Path, run: str, ticket: str) -> None:
         )
 
 
-def place_is_taken(state: Path) -> bool:
-    """Whether a worker process is there."""
-    try:
-        _take_place(state / "worker.lock").close()
-    except ControlMissing:
-        return True
-    return False
-
-
 def open_database(path: Path) -> sqlalchemy.Engine:
     """SQLite as a durable engine needs it: WAL, full sync, immediate transactions, patience."""
     database = sqlalchemy.create_engine(f"sqlite:///{path}", pool_size=20)
@@ -174,20 +165,6 @@ def open_database(path: Path) -> sqlalchemy.Engine:
             connection.execute(f"PRAGMA {pragma}")
 
     return database
-
-
-def _take_place(path: Path) -> TextIO:
-    handle = path.open("a+")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        handle.close()
-        raise ControlMissing(
-            "another worker is at work on this state directory",
-            where=str(path),
-            mend="let it do the run, or stop it first",
-        ) from None
-    return handle
 
 
 def _packed(error: RingfenceError) -> dict[str, str]:

@@ -11,6 +11,7 @@ from ringfence.domain.events import CheckoutReady
 from ringfence.domain.rules import may_read
 from ringfence.domain.ticket import Ticket
 from ringfence.pipeline.ports import Ports
+from ringfence.ports.git import FREE, Leash
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,11 @@ class Checkout:
         return f"{self.repository} at {self.base[:12]}{again}{beside}"
 
 
-def prepare(run: str, ticket: Ticket, branch: str, ports: Ports) -> Checkout:
+def prepare(run: str, ticket: Ticket, branch: str, ports: Ports, leash: Leash = FREE) -> Checkout:
     """Make the mirrors hold what the run needs. Errors: `RunStopped` when the ticket's pull request has ended."""
     repository = _listed(ticket.repository, ports)
     with ports.broker.grant(run, "checkout", repository.name) as grant:
-        mirror = ports.git.refresh_mirror(repository.name, ports.code_host.git_url(repository.name), grant)
+        mirror = ports.git.refresh_mirror(repository.name, ports.code_host.git_url(repository.name), grant, leash)
         base = _head(mirror, repository, ports)
         branch = _branch(mirror, base, ticket.id, branch, ports)
         earlier = ports.code_host.find_pull_request(grant, repository.name, branch)
@@ -47,7 +48,7 @@ def prepare(run: str, ticket: Ticket, branch: str, ports: Ports) -> Checkout:
         )
     start = ports.objects.resolve(mirror, f"refs/heads/{branch}") or base
     ports.git.make_intake(ports.places.intake(run), mirror, base)
-    context = tuple(_context(run, name, ports) for name in repository.context)
+    context = tuple(_context(run, name, ports, leash) for name in repository.context)
     listed = tuple(f"{name}@{commit}" for name, commit in context)
     ports.log.append(run, CheckoutReady(repository.name, base, start, branch, listed), once="checkout.ready")
     return Checkout(repository.name, base, start, branch, context)
@@ -90,9 +91,9 @@ def _head(mirror: Path, repository: Repository, ports: Ports) -> str:
     return commit
 
 
-def _context(run: str, name: str, ports: Ports) -> tuple[str, str]:
+def _context(run: str, name: str, ports: Ports, leash: Leash) -> tuple[str, str]:
     """Refresh the mirror of a read-only repository; its name and the commit that is shown."""
     repository = _listed(name, ports)
     with ports.broker.grant(run, "checkout", name) as grant:
-        mirror = ports.git.refresh_mirror(name, ports.code_host.git_url(name), grant)
+        mirror = ports.git.refresh_mirror(name, ports.code_host.git_url(name), grant, leash)
     return name, _head(mirror, repository, ports)

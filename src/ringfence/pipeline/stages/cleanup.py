@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ringfence.domain.errors import RingfenceError, RunStopped
 from ringfence.domain.events import CheckoutRemoved
 from ringfence.domain.events import RunStopped as RunStoppedEvent
+from ringfence.pipeline.orders import Orders
 from ringfence.pipeline.ports import Places
 from ringfence.pipeline.rooms import remove_tree
 from ringfence.ports.audit_log import AuditLog
@@ -78,5 +79,6 @@ def sweep(run: str, places: Places, sandboxes: Sandboxes, log: AuditLog) -> Swep
     processes = sandboxes.reclaim(run)
     size = remove_tree(places.run(run))
     places.cancel(run).unlink(missing_ok=True)
+    Orders(places.state).forget(run)
     log.append(run, CheckoutRemoved(size), once="checkout.removed")
     return Swept(size, processes)

@@ -15,6 +15,7 @@ from ringfence.domain.rules import may_write_ref
 from ringfence.pipeline.ports import Ports
 from ringfence.ports.broker import Grant
 from ringfence.ports.code_host import Proposal
+from ringfence.ports.git import Leash
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,18 @@ class Publication:
     report: Report
 
 
-def publish(run: str, what: Publication, ports: Ports) -> Published:
-    """Push, then propose. Errors: `RunStopped` when a rule forbids it, `HostFailed` when the host refuses."""
+def publish(run: str, what: Publication, ports: Ports, leash: Leash) -> Published:
+    """Push, then propose. Errors: `RunStopped` when a rule or the leash forbids it, `HostFailed` from the host."""
     ref = f"refs/heads/{what.proposal.branch}"
     _allowed(ports.boundary, what, ref)
     with ports.broker.grant(run, "publish", what.repository) as grant:
         url = ports.code_host.git_url(what.repository)
-        before = ports.git.remote_ref(url, ref, grant)
-        ports.git.push(ports.places.intake(run), url, what.commit, ref, grant)
+        before = ports.git.remote_ref(url, ref, grant, leash)
+        ports.git.push(ports.places.intake(run), url, what.commit, ref, grant, leash)
         pushed = BranchPushed(what.repository, what.proposal.branch, what.commit, created=before is None)
         ports.log.append(run, pushed, once=f"branch.pushed/{what.commit}")
+        if reason := leash.stop():
+            raise RunStopped(reason, f"the run was ended after its commit was pushed to {what.proposal.branch}")
         address = _propose(run, what, ports, grant) if what.stage == "pull_request" else ""
     return Published(what.stage, what.proposal.branch, what.commit, address)
 

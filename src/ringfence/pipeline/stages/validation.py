@@ -4,7 +4,7 @@ Commands come from the boundary, never from the agent's branch. A check that can
 """
 
 from ringfence.domain.boundary import Check
-from ringfence.domain.checks import CheckResult, Report
+from ringfence.domain.checks import BASE_TESTS, CheckResult, Report
 from ringfence.domain.events import CheckEnded
 from ringfence.pipeline.rooms import Rooms, Source
 from ringfence.ports.artifacts import Artifacts
@@ -17,9 +17,11 @@ _TAIL = 4000
 def validate(
     run: str, source: Source, tree: str, rooms: Rooms, log: AuditLog, artifacts: Artifacts, *, side: str, attempt: int
 ) -> Report:
-    """Run every declared check on one tree. `side` is "base" or "patch"."""
+    """Run every declared check on one tree. `side` is "base", "patch" or `BASE_TESTS`, which runs only tests."""
     results = []
     for check in rooms.commands.checks:
+        if side == BASE_TESTS and check.kind != "test":
+            continue
         result = _check(check, source, rooms, artifacts, role=f"checks:{side}")
         results.append(result)
         log.append(

@@ -5,9 +5,11 @@ Whatever the command does, one of the watches or the clock ends it; nothing here
 
 import os
 import select
+import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from ringfence.adapters.sandboxes.bubblewrap.doors import Doors
 from ringfence.adapters.sandboxes.bubblewrap.launch import Started
@@ -108,6 +110,27 @@ class Watch:
         return "processes" if usage.threads > self._limits.processes + 1 else None  # the first process is bubblewrap's
 
 
+class Asked:
+    """The two questions that the caller answers while a command runs: must it end, and is it kept as it stands."""
+
+    def __init__(self, stop: Callable[[], str | None] | None, paused: Callable[[], bool] | None) -> None:
+        self.pausing = False
+        self.still = 0.0  # seconds in which it stood still, and which do not count
+        self._stop = stop or (lambda: None)
+        self._paused = paused or (lambda: False)
+        self._last = self._next = 0.0
+
+    def reason(self, now: float) -> str | None:
+        """Ask, if it is time to; the reason to end the command."""
+        if now < self._next:
+            return None
+        if self.pausing:
+            self.still += now - self._last
+        self._last, self._next = now, now + _ASK
+        self.pausing = self._paused()
+        return None if self.pausing else self._stop()
+
+
 def _by_counters(group: Group) -> str | None:
     if group.out_of_memory():
         return "memory"
@@ -138,14 +161,18 @@ class Held:
         return self._doors
 
     def run(
-        self, *, output: Callable[[bytes], None] | None = None, stop: Callable[[], str | None] | None = None
+        self,
+        *,
+        output: Callable[[bytes], None] | None = None,
+        stop: Callable[[], str | None] | None = None,
+        paused: Callable[[], bool] | None = None,
     ) -> Outcome:
         """Let the command go and wait for its end, or bring it about."""
         assert self._left is None, "a sandbox runs one command"
         capture = Capture(self._started.output, self._spec.limits.output, output)
         began = time.monotonic()
         self._started.let_go()
-        stopped = self._wait(capture, began, stop)
+        stopped = self._wait(capture, Asked(stop, paused))
         left = self.end()
         seconds = time.monotonic() - began
         capture.drain()
@@ -168,16 +195,19 @@ class Held:
         """Kill all of it and wait until it is gone; how many processes are left, which is 0 or an incident."""
         if self._left is None:
             self._started.kill()
+            if self._group is not None:
+                self._group.thaw()  # what is frozen does not die
             self._started.reap(_GONE_SECONDS)
             self._left = self._wait_until_gone()
         return self._left
 
-    def _wait(self, capture: Capture, began: float, stop: Callable[[], str | None] | None) -> str | None:
+    def _wait(self, capture: Capture, asked: "Asked") -> str | None:
+        began = time.monotonic()
         ended = os.pidfd_open(self._started.outer.pid)
         poller = select.poll()
         poller.register(ended, select.POLLIN)
         poller.register(capture.fd, select.POLLIN)
-        look = ask = 0.0
+        look = 0.0
         try:
             while True:
                 ready = {fd for fd, _ in poller.poll(_TICK * 1000)}
@@ -186,20 +216,32 @@ class Held:
                 if ended in ready:
                     return None
                 now = time.monotonic()
-                if capture.over:
-                    return "output"
-                if now - began > self._spec.timeout:
-                    return "timeout"
+                if reason := asked.reason(now):
+                    return reason
+                if asked.pausing:
+                    self._stand_still()
+                    continue
+                if reason := self._spent(capture, now - began - asked.still):
+                    return reason
                 if now >= look:
                     look = now + _TICK
                     if reason := self._watch.reason():
                         return reason
-                if stop is not None and now >= ask:
-                    ask = now + _ASK
-                    if reason := stop():
-                        return reason
         finally:
             os.close(ended)
+
+    def _spent(self, capture: Capture, seconds: float) -> str | None:
+        if capture.over:
+            return "output"
+        return "timeout" if seconds > self._spec.timeout else None
+
+    def _stand_still(self) -> None:
+        """Freeze it, again and again: whoever asked for it may have looked before the command went off."""
+        if self._group is not None and self._group.freeze():
+            return
+        for pid in (self._started.outer.pid, *processes.in_namespace(self._started.namespace)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
 
     def _wait_until_gone(self) -> int:
         deadline = time.monotonic() + _GONE_SECONDS

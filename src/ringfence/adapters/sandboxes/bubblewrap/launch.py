@@ -21,6 +21,7 @@ from ringfence.adapters.sandboxes.bubblewrap.limits import processes
 from ringfence.adapters.sandboxes.bubblewrap.prerequisites import Tools, namespace_mend
 from ringfence.domain.boundary import SandboxLimits
 from ringfence.domain.errors import ControlMissing
+from ringfence.domain.marks import MARK
 from ringfence.ports.sandbox import SandboxSpec
 
 _READY_SECONDS = 15.0
@@ -139,7 +140,7 @@ def _spawn(spec: SandboxSpec, how: Start, info: int, lend: _Lender) -> Started:
         words = lend(_memory_file(b"".join(word.encode() + b"\0" for word in argv.arguments(spec, sources))))
         outer = subprocess.Popen(
             [*prefix, *_rlimits(spec.limits, how), *argv.command(spec, how.tools.bwrap, words)],
-            env={processes.MARK: how.mark},
+            env={MARK: how.mark},
             cwd="/",
             stdin=subprocess.DEVNULL if how.stdin is None else how.stdin,
             stdout=output_write if how.stdout is None else how.stdout,

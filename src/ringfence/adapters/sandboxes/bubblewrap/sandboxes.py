@@ -4,10 +4,9 @@ What cannot be confined is refused; nothing here makes a weaker sandbox in silen
 happen in the caller's thread, which must outlive the run: the kernel ends a sandbox with the thread that made it.
 """
 
-import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -15,15 +14,18 @@ from pathlib import Path
 from ringfence.adapters.sandboxes.bubblewrap import argv, launch, probe
 from ringfence.adapters.sandboxes.bubblewrap.doors import Doors, plant
 from ringfence.adapters.sandboxes.bubblewrap.held import Held, Watch
-from ringfence.adapters.sandboxes.bubblewrap.limits import cgroup, processes
+from ringfence.adapters.sandboxes.bubblewrap.limits import cgroup
 from ringfence.adapters.sandboxes.bubblewrap.limits.disk import DiskWatch
 from ringfence.adapters.sandboxes.bubblewrap.prerequisites import Tools, find_tools
+from ringfence.adapters.sandboxes.bubblewrap.remains import Remains
 from ringfence.adapters.sandboxes.bubblewrap.uids import Uids, give
 from ringfence.domain.errors import ControlMissing
-from ringfence.ports.sandbox import Finding, SandboxSpec, Workspace
+from ringfence.domain.marks import run_mark, worker_mark
+from ringfence.ports.sandbox import Ended, Finding, Frozen, SandboxSpec, Seen, Workspace
 
 #: Where the users of a root worker's pool are leased; one place for all workers of a host.
 LEASES = Path("/run/ringfence/uids")
+_GONE_SECONDS = 10.0
 
 
 class BubblewrapSandboxes:
@@ -33,7 +35,7 @@ class BubblewrapSandboxes:
         self._state = state
         self._uids = Uids(state, leases, uid_base, uid_count)
         #: Tells this worker's control groups from those of other workers on the host.
-        self._worker = hashlib.sha256(str(state.absolute()).encode()).hexdigest()[:8]
+        self._worker = worker_mark(str(state.absolute()))
 
     @property
     def level(self) -> str:
@@ -80,13 +82,31 @@ class BubblewrapSandboxes:
     def reclaim(self, run: str) -> int:
         """End what any worker with this state left of the run, and let its user go; how much was found."""
         argv.check_run(run)
-        found = processes.kill_marked(self._mark(run))
-        for group in cgroup.leftovers(f"ringfence.{self._worker}.{run}."):
-            found += len(group.processes())
-            group.kill()
-            group.remove()
+        ended = self._remains((run,)).end(_GONE_SECONDS)
+        if ended.left:
+            raise ControlMissing(
+                f"{ended.left} processes of run {run} cannot be ended",
+                where="sandbox",
+                mend="look at them with ps; one in uninterruptible sleep waits for the disk or the kernel",
+            )
         self._uids.release(run)
-        return found
+        return ended.found
+
+    def end(
+        self, runs: Collection[str] | None, *, spare: Collection[str] = (), seconds: float = _GONE_SECONDS
+    ) -> Ended:
+        """Kill what any worker with this state has of these runs, or of all but `spare`."""
+        return self._remains(runs, spare).end(seconds)
+
+    def freeze(self, run: str) -> Frozen:
+        """Stop all processes of a run where they are."""
+        argv.check_run(run)
+        return self._remains((run,)).freeze(_GONE_SECONDS)
+
+    def processes(self, run: str) -> tuple[Seen, ...]:
+        """The processes of a run."""
+        argv.check_run(run)
+        return self._remains((run,)).seen()
 
     def probe(self) -> tuple[Finding, ...]:
         """Attack a sandbox of this very host from inside and report each attempt."""
@@ -101,8 +121,22 @@ class BubblewrapSandboxes:
         return cgroup.find()
 
     def _mark(self, run: str) -> str:
-        # Opaque: inside, the first process's own environment can be read.
-        return hashlib.sha256(f"{self._worker}/{run}".encode()).hexdigest()[:32]
+        return run_mark(str(self._state.absolute()), run)
+
+    def _remains(self, runs: Collection[str] | None, spare: Collection[str] = ()) -> Remains:
+        prefix = f"ringfence.{self._worker}."
+        marks = None if runs is None else {self._mark(run) for run in runs}
+        spared = {self._mark(run) for run in spare}
+        return Remains(
+            wanted=lambda mark: mark not in spared and (mark in marks if marks is not None else self._ours(mark)),
+            prefix=prefix,
+            named=lambda name: (
+                (run := name[len(prefix) :].split(".")[0]) not in spare and (runs is None or run in runs)
+            ),
+        )
+
+    def _ours(self, mark: str) -> bool:
+        return mark.startswith(self._worker)
 
     def _group(self, spec: SandboxSpec, stack: ExitStack) -> cgroup.Group | None:
         if self._groups is None:

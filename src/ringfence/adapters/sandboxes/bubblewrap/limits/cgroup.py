@@ -19,9 +19,10 @@ from ringfence.domain.boundary import SandboxLimits
 from ringfence.domain.errors import ControlMissing
 
 _ROOT = Path("/sys/fs/cgroup")
-_WANTED = ("memory", "pids", "cpu", "cpuacct")
+_WANTED = ("memory", "pids", "cpu", "cpuacct", "freezer")
 _REQUIRED = ("memory", "pids", "cpu")
 _PERIOD = 100_000  # microseconds over which processor time is shared out
+_FREEZERS = (("freezer.state", "FROZEN"), ("cgroup.freeze", "1"))
 _OWN_PROCESSES = 2  # bubblewrap's two, inside the group beside the command's
 
 
@@ -73,6 +74,33 @@ class Group:
         for pid in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        self.thaw()  # what is frozen by version 1 does not even die
+
+    def freeze(self) -> bool:
+        """Stop everybody in it where they are; False when this group cannot. The caller looks whether it is done."""
+        written = False
+        for place in self._directories():
+            for name, word in _FREEZERS:
+                if (place / name).exists():
+                    with suppress(OSError):
+                        (place / name).write_text(word)
+                        written = True
+        return written
+
+    def frozen(self) -> bool:
+        """Whether nobody in it runs any more, by the word of the kernel."""
+        for place in self._directories():
+            if _read(place / "freezer.state").strip() == "FROZEN" or _counter(place / "cgroup.events", "frozen"):
+                return True
+        return False
+
+    def thaw(self) -> None:
+        """Let everybody in it go on."""
+        for place in self._directories():
+            for name, word in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+                if (place / name).exists():
+                    with suppress(OSError):
+                        (place / name).write_text(word)
 
     def remove(self, seconds: float = 5.0) -> None:
         """Remove it, waiting for the last processes to be gone. Errors: `ControlMissing`."""
@@ -137,11 +165,9 @@ def leftovers(prefix: str) -> list[Group]:
             if name.startswith(prefix):
                 path = Path(top) / name
                 places.setdefault(name, {})[str(path)] = path
-    found: list[Group] = []
-    for paths in places.values():
-        # What is needed of a leftover is its processes and its removal, and every directory has both.
-        found.extend(Group("v1", {"pids": path}) for path in paths.values())
-    return found
+    # What is needed of a leftover is its processes, its freezer and its removal: every directory has the first, one the
+    # second.
+    return [Group("v1", {"pids": path}) for paths in places.values() for path in paths.values()]
 
 
 def _limits(version: str, limits: SandboxLimits) -> list[tuple[str, str, str]]:
@@ -206,6 +232,8 @@ def _version1() -> Groups | None:
             if controller in _WANTED and controller in mounts:
                 beneath = mounts[controller] / own.lstrip("/")
                 parents[controller] = beneath if beneath.is_dir() else mounts[controller]
+    if "freezer" in parents and not os.access(parents["freezer"], os.W_OK):
+        del parents["freezer"]  # a quarantine then stops by signals; limits do not depend on it
     return Groups("v1", parents) if all(name in parents for name in _REQUIRED) else None
 
 

@@ -1,17 +1,18 @@
 """What a tree of processes is and uses, read from /proc: for counting, for the limits of hosts without cgroups,
-and for finding what a dead worker left. It sends no signal but through `kill_marked`.
+and for finding what belongs to a run without asking its worker. It sends no signal.
 """
 
 import os
-import signal
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ringfence.domain.marks import MARK
+
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICK = os.sysconf("SC_CLK_TCK")
-#: The variable in bubblewrap's own environment by which leftovers of a run are known; the command never has it.
-MARK = "RINGFENCE_SANDBOX"
+_SIGN = f"{MARK}=".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +63,28 @@ def threads_of(uid: int) -> int:
     return count
 
 
-def in_namespace(inode: int) -> list[int]:
-    """Live processes whose pid namespace is `inode`."""
+def in_namespace(*inodes: int) -> list[int]:
+    """Live processes whose pid namespace is one of `inodes`."""
+    return [pid for pid in _pids() if namespace_of(pid) in inodes] if inodes else []
+
+
+def marked(wanted: Callable[[str], bool]) -> list[int]:
+    """Live processes that were started with a mark in their environment for which `wanted` says yes."""
     found = []
     for pid in _pids():
         with suppress(OSError):
-            if Path(f"/proc/{pid}/ns/pid").stat().st_ino == inode:
-                found.append(pid)
+            for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                if variable.startswith(_SIGN) and wanted(variable.removeprefix(_SIGN).decode("ascii", "replace")):
+                    found.append(pid)
+                    break
     return found
 
 
-def kill_marked(mark: str) -> int:
-    """SIGKILL to every process that was started with this mark in its environment; how many there were."""
-    wanted = f"{MARK}={mark}".encode()
-    count = 0
-    for pid in _pids():
-        with suppress(OSError):
-            if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                os.kill(pid, signal.SIGKILL)
-                count += 1
-    return count
+def namespace_of(pid: int) -> int | None:
+    """The inode of a process's pid namespace; None when it is gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/ns/pid").stat().st_ino
+    return None
 
 
 def _pids() -> list[int]:
