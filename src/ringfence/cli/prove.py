@@ -20,6 +20,7 @@ def prove(
     ] = None,
     settings: SettingsOption = None,
     json: JsonOption = False,
+    section: Annotated[list[str] | None, typer.Option("--section", help="Only this section; may be repeated.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Also write one HTML file, for a reviewer.")] = None,
 ) -> None:
     """Attack this boundary on this host, from inside real sandboxes, and show that what is allowed works.
@@ -42,6 +43,7 @@ def prove(
         text,
         configured.sandbox if configured else None,
         configured.egress if configured else None,
+        sections=section or (),
         see=_silent if json else _progress,
     )
     if json:

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import TypeVar
@@ -112,22 +113,13 @@ def why_not() -> str:
 
 def elsewhere(work: Callable[[], T], addresses: Iterable[str]) -> T:
     """Do `work` in a thread whose network is a fresh one with these addresses; what it raises is raised here."""
-    results: list[T] = []
-    faults: list[BaseException] = []
 
-    def inside() -> None:
-        try:
-            _leave(addresses)
-            results.append(work())
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that asked
-            faults.append(error)
+    def inside() -> T:
+        _leave(addresses)
+        return work()
 
-    thread = threading.Thread(target=inside, name="prove")
-    thread.start()
-    thread.join()
-    if faults:
-        raise faults[0]
-    return results[0]
+    with ThreadPoolExecutor(1, thread_name_prefix="prove") as thread:
+        return thread.submit(inside).result()
 
 
 def _leave(addresses: Iterable[str]) -> None:

@@ -1,12 +1,13 @@
 """The whole proof: a ground is set out, every claim of every section is tried, and all of it is taken away."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from ringfence.domain.boundary import Boundary
+from ringfence.domain.errors import InputError
 from ringfence.domain.parse import digest
 from ringfence.ports.sandbox import Sandboxes
 from ringfence.prove import strange
@@ -35,8 +36,9 @@ from ringfence.settings import (
 )
 from ringfence.wiring import make_sandboxes
 
+Claims = Callable[[Ground], Iterator[Claim]]
 #: In the order of the document.
-SECTIONS: dict[str, Callable[[Ground], Iterator[Claim]]] = {
+SECTIONS: dict[str, Claims] = {
     "checkout": checkout.claims,
     "repositories": repositories.claims,
     "branches": branches.claims,
@@ -105,10 +107,15 @@ def prove(
     sandbox: SandboxSettings | None = None,
     egress: EgressSettings | None = None,
     *,
+    sections: Sequence[str] = (),
     make: Callable[[Settings], Sandboxes] = make_sandboxes,
     see: Callable[[Proof], None] = lambda _proof: None,
 ) -> Report:
-    """Try everything. Errors: `ControlMissing` when it cannot be tried at all on this host."""
+    """Try everything, or some sections. Errors: `ControlMissing` when it cannot be tried at all on this host."""
+    unknown = [name for name in sections if name not in SECTIONS]
+    if unknown:
+        raise InputError(f"there is no section {unknown[0]!r}", mend=f"sections are {', '.join(SECTIONS)}")
+    chosen = tuple(SECTIONS[name] for name in SECTIONS if name in sections or not sections)
     began = time.monotonic()
     why = strange.why_not()
     with place_for(boundary) as (place, said):
@@ -116,7 +123,7 @@ def prove(
         sandboxes = make(settings)
 
         def work() -> tuple[Proof, ...]:
-            return _all(boundary, settings, sandboxes, why, see)
+            return _all(boundary, settings, sandboxes, chosen, why, see)
 
         proofs = work() if why else strange.elsewhere(work, network.addresses(boundary))
         level = sandboxes.level
@@ -126,7 +133,12 @@ def prove(
 
 
 def _all(
-    boundary: Boundary, settings: Settings, sandboxes: Sandboxes, why: str, see: Callable[[Proof], None]
+    boundary: Boundary,
+    settings: Settings,
+    sandboxes: Sandboxes,
+    chosen: tuple[Claims, ...],
+    why: str,
+    see: Callable[[Proof], None],
 ) -> tuple[Proof, ...]:
     proofs = []
     with ExitStack() as stack:
@@ -135,7 +147,7 @@ def _all(
             beacons = strange.Beacons(network.listeners(boundary))
             stack.callback(beacons.close)
         made = stack.enter_context(ground(boundary, settings, sandboxes, beacons, why))
-        for claims in SECTIONS.values():
+        for claims in chosen:
             for claim in claims(made):
                 proofs.append(tried(claim))
                 see(proofs[-1])

@@ -21,14 +21,16 @@ def claims(ground: Ground) -> Iterator[Claim]:
 
 
 def _unseen(ground: Ground) -> Result:
-    neighbour = ground.empty_room()
-    bait = neighbour.path / "neighbour"
+    neighbour = ground.places.state / "neighbour"
+    neighbour.mkdir(exist_ok=True)
+    neighbour.chmod(0o755)  # only its place keeps it, so that a way to it would be seen
+    bait = neighbour / "value"
     bait.write_text(ground.canary)
     bait.chmod(0o644)
     seen = [str(bait), str(ground.places.state / "audit.sqlite"), str(ground.mirror / "HEAD")]
     control = all(Path(one).read_bytes() for one in seen)
     answer = ground.attack(inside.search, _given(ground, seen), how=How(role="checks:base"))
-    remove_tree(neighbour.path)
+    remove_tree(neighbour)
     came = answer.came or {"opened": [f"no answer: {answer.end}"], "found": [], "files": 0}
     good = control and not came["opened"] and not came["found"]
     said = f"{len(seen)} files of other runs and of the worker, each readable outside, tried by 5 ways inside: "

@@ -6,6 +6,7 @@ boundary is ever aimed at.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from ipaddress import ip_network
 from typing import Any
@@ -14,6 +15,7 @@ from ringfence import points
 from ringfence.domain.boundary import Boundary, NetworkRule
 from ringfence.domain.events import EgressDecided, from_json
 from ringfence.domain.hosts import NEVER
+from ringfence.domain.run import fold
 from ringfence.pipeline.exits import PROXY
 from ringfence.ports.egress import Egress
 from ringfence.prove import inside
@@ -48,15 +50,23 @@ def claims(ground: Ground) -> Iterator[Claim]:
         shown = ", ".join(f"{rule.host}:{rule.port}" for rule in rules) or "nothing"
         yield Claim("network", f"{phase} reaches {shown} and no address by itself",
                     partial(_direct, ground, phase))  # fmt: skip
-        if not rules:
+        if not _rules(ground.boundary):  # then there is no proxy, and nothing to ask of it
             continue
         yield Claim("network", f"the proxy lets nothing else out during {phase}",
                     partial(_others, ground, phase))  # fmt: skip
-        yield Claim("network", f"a host of {phase} that leads to a forbidden address is refused",
-                    partial(_led_astray, ground, phase))  # fmt: skip
+        for rule in _rules(ground.boundary):
+            if rule.purpose == "service" and rule not in rules:
+                yield Claim("network", f"the door of {rule.host}:{rule.port} leads nowhere during {phase}",
+                            partial(_shut, ground, phase, rule))  # fmt: skip
+        if rules:
+            yield Claim("network", f"a host of {phase} that leads to a forbidden address is refused",
+                        partial(_led_astray, ground, phase))  # fmt: skip
         for rule in rules:
             yield Claim("network", f"{phase} reaches {rule.host}:{rule.port}",
                         partial(_allowed, ground, phase, rule), benign=True)  # fmt: skip
+    if _rules(ground.boundary):
+        limits = ground.declared.limits.network
+        yield Claim("network", f"a run is let out at most {limits.requests} times", partial(_budget, ground))
 
 
 def _rules(boundary: Boundary) -> tuple[NetworkRule, ...]:
@@ -113,9 +123,8 @@ def _direct(ground: Ground, phase: str) -> Result:
     if answer.came is None:
         return broken(f"the attempts did not end: {answer.end}")
     reached = [*answer.came["reached"], *(f"{address} port {port} {kind}" for address, port, kind in came)]
-    return judged(
-        not reached, f"{answer.came['tried']} tried, reached: {', '.join(sorted(set(reached))[:8]) or 'none'}"
-    )
+    where = ", ".join(dict.fromkeys(one.partition(" ")[0] for one in sorted(reached)))
+    return judged(not reached, f"{answer.came['tried']} tried, reached: {where or 'none'}")
 
 
 def _asked(ground: Ground, phase: str) -> list[dict[str, Any]]:
@@ -147,9 +156,8 @@ def _through(ground: Ground, phase: str, leading: dict[str, list[str]], asked: l
     own = {(address, rule.port) for rule in ground.boundary.network_rules(phase) for address in (_address(rule),)}
     if answer.came is None:
         return broken(f"the attempts did not end: {answer.end}")
-    got = [one["host"] for one, said in zip(asked, answer.came, strict=True) if said["got"]]
-    events = [from_json(record.event) for record in ground.log.records(RUN)[before:]]
-    denied = [event for event in events if isinstance(event, EgressDecided) and event.decision == "deny"]
+    got = [one["host"] for one, said in zip(asked, answer.came, strict=True) if TOKEN.decode() in said["got"]]
+    denied = _denied(ground, before)
     # A tunnel with a wrong name in its hello is refused after the host that the rule names was connected to.
     astray = sorted(came - own)
     if got or astray or len(denied) < len(asked):
@@ -186,3 +194,48 @@ def _allowed(ground: Ground, phase: str, rule: NetworkRule) -> Result:
             got, said = direct.came == TOKEN.decode(), f"{said}; by its own name and port: {direct.came or direct.end}"
     where = f"a stand-in at {_address(rule)} in our network, not the host itself"
     return judged(got, f"{where} answered through the proxy: {said}" if got else f"no answer through the proxy: {said}")
+
+
+def _shut(ground: Ground, phase: str, rule: NetworkRule) -> Result:
+    """A service's own door is there in every phase, so that an attempt is on record; it leads out in its own only."""
+    if ground.beacons is None:
+        return untestable(ground.no_beacons)
+    ground.beacons.came()
+    before = len(ground.log.records(RUN))
+    with _proxy(ground, _home(ground)) as running:
+        given = {"host": _name(rule), "port": rule.port}
+        answer = ground.attack(inside.talk, given, how=How(PHASES[phase], egress=running))
+    denied = _denied(ground, before)
+    reached = ground.beacons.came()
+    good = not answer.came and not reached and bool(denied)
+    return judged(
+        good, f"got {answer.came or 'nothing'}, reached {reached or 'nobody'}, {len(denied)} denials on the log"
+    )
+
+
+def _budget(ground: Ground) -> Result:
+    """With one connection left, the second is refused: counted from the log, as in a run that goes on after a crash."""
+    if ground.beacons is None:
+        return untestable(ground.no_beacons)
+    rule = _rules(ground.boundary)[0]
+    phase = next(phase for phase in PHASES if rule in ground.boundary.network_rules(phase))
+    records = (from_json(record.event) for record in ground.log.records(RUN))
+    left = fold(RUN, records).spent.connections + 1
+    network = ground.boundary.limits.network.model_copy(update={"requests": left})
+    limits = ground.boundary.limits.model_copy(update={"network": network})
+    poor = replace(ground, boundary=ground.boundary.model_copy(update={"limits": limits}))
+    one = {"host": _name(rule), "number": rule.port, "sni": _name(rule)}
+    before = len(ground.log.records(RUN))
+    with _proxy(ground, _home(ground)) as running:
+        given = {"proxy": PROXY, "asked": [one, one]}
+        answer = poor.attack(inside.proxy, given, how=How(PHASES[phase], egress=running))
+    got = [said["got"] == TOKEN.decode() for said in answer.came or []]
+    rules = {event.rule for event in _denied(ground, before)}
+    return judged(
+        got == [True, False], f"with 1 left, of 2 connections: {got}; denied by {', '.join(rules) or 'nothing'}"
+    )
+
+
+def _denied(ground: Ground, before: int) -> list[EgressDecided]:
+    events = [from_json(record.event) for record in ground.log.records(RUN)[before:]]
+    return [event for event in events if isinstance(event, EgressDecided) and event.decision == "deny"]
