@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
+import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from careless import networked, showing
@@ -10,6 +13,7 @@ from careless import networked, showing
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.errors import InputError
 from ringfence.prove.claim import Proof, Verdict
+from ringfence.prove.sections import registries
 from ringfence.prove.suite import SECTIONS, Report, prove
 from ringfence.wiring import read_boundary
 from worksite import Worksite
@@ -117,6 +121,40 @@ def test_a_boundary_is_named_and_need_not_have_settings(site: Worksite, tmp_path
     boundary, text = read(document)
     with pytest.raises(InputError, match="no section 'nothing'"):
         prove(boundary, text, sections=["nothing"])
+
+
+def test_a_host_on_which_no_sandbox_can_be_made_proves_nothing(site: Worksite) -> None:
+    site.boundary({"commands.toolchains": {"system": {"source": "/opt/no-such-tree", "target": "/usr"}}})
+    done = site.ringfence("prove")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "a tree to mount cannot be opened" in done.stderr
+    assert "holds" not in done.stdout
+
+
+@pytest.mark.registry
+def test_a_real_package_is_installed_through_the_proxy(site: Worksite) -> None:
+    index = registries.configured().rstrip("/")
+    try:
+        with urllib.request.urlopen(f"{index}/iniconfig/", timeout=30) as page:
+            found = re.findall(r'href="(https?://[^"]+)"', page.read().decode())
+    except (OSError, ValueError) as error:
+        pytest.skip(f"the package index of this machine is not reached: {error}")
+    places = {(parts.hostname, parts.port or 443) for parts in map(urlsplit, (index, *found))}
+    rules = [{"host": host, "port": port, "purpose": "registry"} for host, port in sorted(places, key=str)]
+    boundary, text = read(site.boundary({"network.setup": rules}))
+    report = prove(boundary, text, sections=["network"])
+    assert not_held(report) == {}
+    real = [proof for proof in report.proofs if "real package" in proof.statement]
+    assert [proof.verdict for proof in real].count(Verdict.HOLDS) == 1
+    # Without the host that the files come from nothing is installed, and that is said to be blocked.
+    poor, text = read(
+        site.boundary({"network.setup": [rule for rule in rules if rule["host"] == urlsplit(index).hostname]})
+    )
+    if len(rules) > 1:
+        report = prove(poor, text, sections=["network"])
+        (blocked,) = not_held(report).values()
+        assert blocked.benign
+        assert "denied: [" in blocked.evidence
 
 
 def _commands(checks: list[dict[str, object]]) -> dict[str, object]:

@@ -27,7 +27,8 @@ def prove(
 
     Every section's statements are tried: holds, broken, or not testable here with the reason. Attempts aim only at
     listeners of the proof's own, in a network of its own where forbidden addresses answer (as root); no code host,
-    provider or registry is called, and no secret of yours is opened. Exit code 1 when anything is broken, 3 when
+    provider is called, and no secret of yours is opened. A registry is asked for one package when the boundary names it
+    for set-up and this host's own package client is configured with it. Exit code 1 when anything is broken, 3 when
     nothing could be tried.
     """
     from dataclasses import asdict

@@ -8,6 +8,7 @@ Needs root.
 import ctypes
 import os
 import selectors
+import shutil
 import socket
 import subprocess
 import threading
@@ -108,7 +109,11 @@ def why_not() -> str:
     """Why no such network can be made here; empty when it can."""
     if os.geteuid() != 0:
         return "needs root: an ordinary user cannot make a network in which these addresses answer"
-    return ""
+    if _ip() is None:
+        return "needs the program ip (iproute2)"
+    with ThreadPoolExecutor(1) as thread:
+        fault = thread.submit(_unshare).result()
+    return f"a network namespace cannot be made: {os.strerror(fault)}" if fault else ""
 
 
 def elsewhere(work: Callable[[], T], addresses: Iterable[str]) -> T:
@@ -122,14 +127,25 @@ def elsewhere(work: Callable[[], T], addresses: Iterable[str]) -> T:
         return thread.submit(inside).result()
 
 
-def _leave(addresses: Iterable[str]) -> None:
+def _ip() -> str | None:
+    return shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin")
+
+
+def _unshare() -> int:
+    """Leave the network for this thread; the error's number, or 0."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), "a network namespace cannot be made")
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True, capture_output=True)
+    return ctypes.get_errno() if libc.unshare(_NEWNET) != 0 else 0
+
+
+def _leave(addresses: Iterable[str]) -> None:
+    fault = _unshare()
+    if fault:
+        raise OSError(fault, "a network namespace cannot be made")
+    ip = _ip() or "ip"
+    subprocess.run([ip, "link", "set", "lo", "up"], check=True, capture_output=True)
     for address in sorted(set(addresses)):
         found = ip_address(address)
         if found.is_loopback:
             continue
-        words = ["ip", "addr", "add", f"{address}/{found.max_prefixlen}", "dev", "lo"]
+        words = [ip, "addr", "add", f"{address}/{found.max_prefixlen}", "dev", "lo"]
         subprocess.run([*words, *(["nodad"] if found.version == 6 else [])], check=True, capture_output=True)

@@ -22,6 +22,7 @@ from ringfence.prove.sections import (
     logs,
     models,
     network,
+    registries,
     repositories,
     secrets,
     tickets,
@@ -126,6 +127,8 @@ def prove(
             return _all(boundary, settings, sandboxes, chosen, why, see)
 
         proofs = work() if why else strange.elsewhere(work, network.addresses(boundary))
+        if network.claims in chosen:
+            proofs += _registries(boundary, settings, sandboxes, see)
         level = sandboxes.level
     where = why or f"a network of its own, in which {len(network.addresses(boundary))} addresses answered"
     seconds = round(time.monotonic() - began, 1)
@@ -151,6 +154,22 @@ def _all(
             for claim in claims(made):
                 proofs.append(tried(claim))
                 see(proofs[-1])
+    return tuple(proofs)
+
+
+def _registries(
+    boundary: Boundary, settings: Settings, sandboxes: Sandboxes, see: Callable[[Proof], None]
+) -> tuple[Proof, ...]:
+    """What only the host's own network can show; nothing is set out when no registry is named."""
+    if not registries.rules(boundary.network_rules("setup")):
+        return ()
+    elsewhere = settings.worker.model_copy(update={"state": settings.worker.state.parent / "registries"})
+    settings = settings.model_copy(update={"worker": elsewhere})
+    proofs = []
+    with ground(boundary, settings, sandboxes, None, "") as made:
+        for claim in registries.claims(made):
+            proofs.append(tried(claim))
+            see(proofs[-1])
     return tuple(proofs)
 
 

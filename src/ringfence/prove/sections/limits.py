@@ -51,9 +51,7 @@ _HOW = {"memory": "memory", "disk": "disk", "file": "file", "output": "output", 
 
 def _hit(ground: Ground, name: str) -> Result:
     limit, word = _tried(ground, name)
-    changes = {name: limit}
-    if name in ("disk", "temporary"):  # each tried alone: other limits must not come first
-        changes |= {"memory": max(ground.boundary.limits.sandbox.memory, 2 * limit)}
+    changes = _alone(ground, name, limit)
     much = {"memory": 2 * limit, "processes": 2 * limit + 8, "cpu_time": 10 * limit}.get(name, limit + 16 * _MIB)
     given = {"what": _HOW[name], "much": much}
     answer = ground.attack(inside.exhaust, given, how=How("checks:base", limits=ground.limits(**changes)))
@@ -66,6 +64,12 @@ def _hit(ground: Ground, name: str) -> Result:
         good = came.startswith("stopped after")
     end = came or outcome.stopped or f"ended by a signal, exit code {outcome.exit_code}"
     return judged(good, f"{word}; {_shown(name, much)} asked for: {end}, after {outcome.seconds:.1f} s")
+
+
+def _alone(ground: Ground, name: str, limit: int) -> dict[str, int]:
+    """The one limit, and memory enough not to come first: without a control group shared pages count twice."""
+    needed = {"disk": 2 * limit, "temporary": 2 * limit, "processes": (2 * limit + 8) * 16 * _MIB}.get(name, 0)
+    return {"memory": max(ground.boundary.limits.sandbox.memory, needed), name: limit}
 
 
 def _shown(name: str, number: int) -> str:
@@ -98,6 +102,8 @@ def _within(ground: Ground, name: str) -> Result:
     limit, word = _tried(ground, name)
     much = max(1, limit // 4) if name == "processes" else limit // 4
     given = {"what": _HOW[name], "much": much}
-    answer = ground.attack(inside.exhaust, given, how=How("checks:base", limits=ground.limits(**{name: limit})))
+    answer = ground.attack(
+        inside.exhaust, given, how=How("checks:base", limits=ground.limits(**_alone(ground, name, limit)))
+    )
     good = answer.outcome.exit_code == 0 and not str(answer.came).startswith("stopped")
     return judged(good, f"a quarter of it ({word}): {answer.came or answer.end}")

@@ -68,7 +68,7 @@ def _types() -> dict[str, dict[str, Any]]:
 
 def _people(ground: Ground) -> dict[str, dict[str, Any]]:
     someone = ground.boundary.tickets.requesters[0]
-    names = ["a-stranger", f"{someone}[bot]", f"{someone} ", someone.swapcase(), f"{someone}​"]
+    names = ["a-stranger", f"{someone}[bot]", f"{someone} ", someone.swapcase(), f"{someone}\u200b"]
     listed = ground.boundary.tickets.requesters
     return {f"requester {name!r}": {"requester": name} for name in names if name not in listed}
 
