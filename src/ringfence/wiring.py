@@ -93,8 +93,7 @@ class Reading:
 @contextmanager
 def reading(settings: Settings) -> Iterator[Reading]:
     """Open what commands look at. Errors: `InputError` for a boundary that does not hold, `ControlMissing` else."""
-    text = _boundary_bytes(settings.worker.boundary)
-    boundary = _boundary(text, settings.worker.boundary)
+    boundary, text = read_boundary(settings.worker.boundary)
     _require_location(settings.state, boundary)
     places = retention.prepare(settings.state)
     secrets, vault = sources_of(settings)
@@ -311,6 +310,12 @@ def _broker(look: Reading) -> BoundaryBroker:
 
 def _recorder(look: Reading) -> Callable[[Call], None]:
     return points.call_recorder(look.boundary, look.log, look.artifacts, look.redactor)
+
+
+def read_boundary(path: Path) -> tuple[Boundary, bytes]:
+    """A boundary that holds, and its text. Errors: `InputError` with every problem of it."""
+    text = _boundary_bytes(path)
+    return _boundary(text, path), text
 
 
 def _boundary_bytes(path: Path) -> bytes:

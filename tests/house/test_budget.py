@@ -67,6 +67,8 @@ def test_broad_excepts_are_few_and_known(capsys: pytest.CaptureFixture[str]) -> 
         for node in ast.walk(parsed(path))
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")))
+        # One that only cleans up and raises again swallows nothing.
+        and not (isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None)
     ]
     with capsys.disabled():
         print("\nbroad excepts:", *(f"  {place}" for place in broad), sep="\n")

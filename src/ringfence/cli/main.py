@@ -7,6 +7,7 @@ import typer
 from ringfence.cli import boundary, doctor, host, runs, stop, verify, work
 from ringfence.cli import demo as demo_command
 from ringfence.cli import init as init_command
+from ringfence.cli import prove as prove_command
 from ringfence.cli.screen import show_error
 from ringfence.domain.errors import RingfenceError
 
@@ -27,6 +28,7 @@ app.command("demo")(demo_command.demo)
 app.command("init")(init_command.init)
 app.add_typer(boundary.app, name="boundary")
 app.command("doctor")(doctor.doctor)
+app.command("prove")(prove_command.prove)
 app.command("context")(work.context)
 app.command("run")(work.run)
 app.command("worker")(work.worker)

@@ -1,0 +1,1 @@
+"""The claims of a boundary, a module for each of its sections."""
