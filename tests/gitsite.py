@@ -263,6 +263,7 @@ def git_site(
     rooms = WatchedRooms(
         RUN, document, REPOSITORY, place=state / "runs" / RUN, sandboxes=sandboxes, log=log, artifacts=artifacts,
         exits=Exits(RUN, document, NoDoors(), log, b""), stop=lambda: reasons[0] if reasons else None,
+        paused=lambda: False,
     )  # fmt: skip
     yield GitSite(
         root, document, origin, mirror, intake, base, sandboxes, log, artifacts, redactor, rooms, reasons

@@ -14,6 +14,7 @@ import pytest
 from gitsite import MARK, all_objects
 from ringfence.domain import events as e
 from ringfence.domain.chain import first_break
+from ringfence.domain.checks import BASE_TESTS
 from ringfence.domain.run import RunView
 from ringfence.web.host.records import Records
 from ringfence.wiring import reading
@@ -215,9 +216,11 @@ def test_f01_the_write_token_is_opened_after_the_checks_and_let_go_at_once(hosti
 
 def test_g01_g02_g03_the_pull_request_says_that_the_agent_touched_the_tests(hostile: Hostile) -> None:
     assert "**The agent touched tests:** `check.sh`" in hostile.body
+    assert "with these tests as the base commit has them:** `test` passed" in hostile.body
     shown = [event for event in hostile.events if isinstance(event, e.CheckEnded) and event.name == "test"]
     assert [(event.side, event.passed, event.argv) for event in shown] == [
         ("base", False, ("sh", "check.sh")), ("patch", True, ("sh", "check.sh")),
+        (BASE_TESTS, True, ("sh", "check.sh")),
     ]  # fmt: skip
 
 

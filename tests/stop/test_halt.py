@@ -223,3 +223,10 @@ def test_a_push_in_flight_is_aborted_whole_or_not_at_all(site: Worksite, hung: b
     history = site.events(RUN)
     assert not [event for event in history if isinstance(event, e.PullRequestOpened | e.BranchPushed)]
     assert hung or [event.reason for event in history if isinstance(event, e.RunStopped)] == ["halted"]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_of_killed_workers(site: Worksite) -> Iterator[None]:
+    """A worker that a test kills has a successor that clears up; these have none."""
+    yield
+    assert make_sandboxes(site.settings).end(None).left == 0

@@ -58,23 +58,26 @@ def run(
         try:
             stdout, stderr = _talk(child, stdin, timeout, stop)
         except subprocess.TimeoutExpired:
-            _end(child)
             raise HostFailed(
                 f"{argv[0]} {argv[1]} did not end within {timeout:g} s", mend="look at the code host"
             ) from None
-        except BaseException:
-            _end(child)
-            raise
+        finally:
+            if child.returncode is None:
+                _end(child)
     return Ended(child.returncode, stdout, stderr)
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
     """End a program that has not been waited for, and all that it started, which shares its session."""
-    for number in (signal.SIGTERM, signal.SIGKILL):  # git takes its lock files away when it is asked to end
-        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(child.pid, number)
-            child.wait(_GRACE)
-            return
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGTERM)  # git takes its lock files away when it is asked to end
+    deadline = time.monotonic() + _GRACE
+    # Not waited for yet, so that its number, which is the group's, is nobody else's when the rest is killed.
+    while os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 def _talk(
