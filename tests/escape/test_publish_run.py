@@ -107,7 +107,7 @@ class Hostile:
 
 
 def tokens(site: Worksite) -> list[bytes]:
-    return [(site.root / "secrets" / name).read_bytes().strip() for name in ("read", "write")]
+    return [site.mint.encode()]
 
 
 @pytest.fixture(scope="module")

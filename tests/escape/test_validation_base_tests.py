@@ -15,6 +15,7 @@ import pytest
 
 from ringfence.domain import events as e
 from ringfence.domain.checks import BASE_TESTS
+from ringfence.web.host.principals import Permission
 from worksite import REPOSITORY, Worksite, worksite
 
 #: A runner like many: it collects what is there, and a file beside the tests may configure it.
@@ -111,7 +112,7 @@ def prepare(site: Worksite, command: str, kind: str = "test") -> None:
 
 
 def pull_request(site: Worksite) -> str:
-    token = (site.root / "secrets" / "read").read_text()
+    token = site.token("onlooker", Permission())
     with httpx2.Client(headers={"Authorization": f"Bearer {token}"}, trust_env=False) as client:
         return str(client.get(f"{site.server.url}/repos/{REPOSITORY}/pulls/1").raise_for_status().json()["body"])
 

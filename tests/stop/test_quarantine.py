@@ -150,7 +150,7 @@ def test_signals_freeze_where_no_control_group_does(site: Worksite) -> None:
 
 
 def test_the_incident_bundle_tells_the_story_and_no_secret(site: Worksite, tmp_path: Path) -> None:
-    token = (site.root / "secrets" / "read").read_text()
+    token = site.mint
     site.boundary({"logs.redaction.patterns": [{"name": "canary", "pattern": "canary-[0-9a-f]{18}"}]})
     hostile = (
         f"echo {CANARY} > {CANARY}.txt; echo {token} > plain.txt; ln -s /etc/{CANARY} away; mkfifo pipe; sleep 300"
