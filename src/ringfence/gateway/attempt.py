@@ -22,6 +22,7 @@ from ringfence.gateway.door import Door
 from ringfence.gateway.ledger import Promise, estimate
 from ringfence.gateway.refusal import JSON_HEADERS, STREAM_HEADERS, Fault, Refusal, error_event, not_recorded, spent
 from ringfence.gateway.request import Chat
+from ringfence.ports.model_provider import ProviderRequest
 
 T = TypeVar("T")
 Steps = Generator[c.Command, c.Reply, T]
@@ -115,7 +116,8 @@ class Attempt:
             self._door.ledger.settle(self._track.promise, 0, 0)
             return not_recorded()
         self._track.ask()
-        reply = yield c.Ask(self._track.body, self._door.policy.first_byte_timeout)
+        request = ProviderRequest("chat", self._chat.model, self._chat.stream, (), self._track.body)
+        reply = yield c.Ask(request, self._door.policy.first_byte_timeout)
         match reply:
             case c.Answered(status=200):
                 self._track.sent = True

@@ -68,8 +68,9 @@ class RouteConfig:
     """One approved way to a model, with what only the gateway's process may hold."""
 
     name: str
-    provider: str  # "openai" or "replay"
-    endpoint: str  # openai: base URL up to and with /v1. replay: path of the recorded script
+    provider: str  # as the boundary spells it: "openai", "anthropic", "gemini", "replay"
+    endpoint: str  # base URL up to and with the version. replay: path of the recorded script
     models: tuple[str, ...]
     credential: Secret | None = None
+    protocols: tuple[str, ...] = ()  # that its doors take; none: all that the provider speaks
     authorities: str = ""  # PEM certificates to trust beside the system's, for an endpoint with a private CA

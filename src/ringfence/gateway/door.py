@@ -25,6 +25,7 @@ class Door:
     scrub: Scrubber
     ledger: Ledger
     told: Callable[[str], None]  # called once, with the code of the final no
+    protocols: tuple[str, ...] = ("chat",)  # that agents may speak here
     denied: str | None = None
     refusals: int = 0
     lookups: int = 0

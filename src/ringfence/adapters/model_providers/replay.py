@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringfence.domain.errors import InputError
-from ringfence.ports.model_provider import ProviderAnswer
+from ringfence.ports.model_provider import ProviderAnswer, ProviderRequest
 
 _BYTES_A_TOKEN = 3.5
 _PIECE = 24  # characters of one delta
@@ -60,9 +60,9 @@ class ReplayProvider:
         self._conversations = _read(script, where)
 
     @asynccontextmanager
-    async def ask(self, body: bytes) -> AsyncIterator[ProviderAnswer]:
-        """Answer a body by the script; see ports/model_provider.py."""
-        yield self._answer(json.loads(body), body)
+    async def ask(self, request: ProviderRequest) -> AsyncIterator[ProviderAnswer]:
+        """Answer a request by the script; see ports/model_provider.py."""
+        yield self._answer(json.loads(request.body), request.body)
 
     async def close(self) -> None:
         """Nothing is open."""
