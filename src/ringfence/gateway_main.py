@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ringfence.adapters.clock import SystemClock
 from ringfence.adapters.model_providers.openai import OpenAIProvider
 from ringfence.adapters.model_providers.replay import ReplayProvider
 from ringfence.child.confine import confine
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     except (RingfenceError, OSError) as error:
         control.sendall(encode({"kind": "failed", "what": f"the gateway cannot be confined: {error}"}))
         return 3
-    asyncio.run(serve_routes(control, doors, make_provider))
+    asyncio.run(serve_routes(control, doors, make_provider, SystemClock().now))
     return 0
 
 

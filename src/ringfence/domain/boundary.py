@@ -10,11 +10,14 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from ringfence.domain.failures import Failure
+from ringfence.domain.limits import DayLimits as DayLimits
 from ringfence.domain.limits import Limits as Limits
 from ringfence.domain.limits import NetworkLimits as NetworkLimits
 from ringfence.domain.limits import PatchLimits as PatchLimits
 from ringfence.domain.limits import RunLimits as RunLimits
 from ringfence.domain.limits import SandboxLimits as SandboxLimits
+from ringfence.domain.prices import Prices as Prices
 from ringfence.domain.section import Argv as Argv
 from ringfence.domain.section import Names as Names
 from ringfence.domain.section import Seconds as Seconds
@@ -226,8 +229,15 @@ class Models(Section):
         default=None, description="route/model that agents are given; none in a pure observe pilot."
     )
     fallback: Literal["none"] | Names = Field(
-        description="none: when the route fails, the run stops. Or routes in order."
+        description="none: when the route fails, the run stops. Or a list of route/model, asked in this order when the "
+        "one before has failed."
     )
+    fallback_on: Annotated[tuple[Failure, ...], BeforeValidator(as_tuple)] = Field(
+        default=("unreachable", "busy", "failed", "timeout"),
+        description="Which failures of a provider make the next one be asked: no connection, status 429, status 5xx, "
+        "no first byte in time.",
+    )
+    prices: Prices | None = Field(default=None, description="What models cost; needed where money is limited.")
     first_byte_timeout: Seconds = Field(
         default=60,
         json_schema_extra={"default": "60s"},

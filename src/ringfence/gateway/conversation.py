@@ -27,10 +27,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Send a body to the provider: `Answered`, `Failed` or `TimedOut`. An earlier answer is closed first."""
+    """Send a body to the provider of a route: `Answered`, `Failed` or `TimedOut`. An earlier answer is closed first."""
 
     body: bytes
     seconds: float
+    route: str
 
 
 @dataclass(frozen=True, slots=True)

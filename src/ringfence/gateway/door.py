@@ -1,13 +1,15 @@
 """What the exchanges of one door share: its policy, its budget, and whether it is shut."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from ringfence.gateway.answer import Scrubber
 from ringfence.gateway.call import Call
+from ringfence.gateway.circuit import Circuit
 from ringfence.gateway.ledger import Ledger
+from ringfence.gateway.pace import Pace
 from ringfence.gateway.refusal import Headers, Refusal
-from ringfence.ports.gateway import DoorPolicy
+from ringfence.ports.gateway import DoorPolicy, Fallback
 
 #: Refused requests after which a door is shut: an agent that goes on like this will not stop by itself.
 MAX_REFUSALS = 256
@@ -16,8 +18,18 @@ MAX_LOOKUPS = 256
 
 
 @dataclass(slots=True)
+class Standing:
+    """How a door stands, whichever of its routes an exchange takes."""
+
+    denied: str | None = None
+    refusals: int = 0
+    lookups: int = 0
+    calls: int = 0
+
+
+@dataclass(slots=True)
 class Door:
-    """One run's way to one model."""
+    """One run's way to one model by one route; `fallbacks` are its other ways, with the same budget and standing."""
 
     policy: DoorPolicy
     provider: str
@@ -25,26 +37,37 @@ class Door:
     scrub: Scrubber
     ledger: Ledger
     told: Callable[[str], None]  # called once, with the code of the final no
-    denied: str | None = None
-    refusals: int = 0
-    lookups: int = 0
-    calls: int = 0
+    circuit: Circuit = field(default_factory=Circuit)
+    rule: str = "models.routes"  # by which this route may be asked
+    pace: Pace | None = None
+    deadline: float | None = None  # on the clock of the exchanges
+    standing: Standing = field(default_factory=Standing)
+    fallbacks: tuple["Door", ...] = ()
+
+    def by(self, way: Fallback, *, provider: tuple[str, bool], scrub: Scrubber, circuit: Circuit) -> "Door":
+        """This door by another route, whose provider has this kind and does, or does not, replay."""
+        policy = replace(self.policy, route=way.route, model=way.model, rate=way.rate)
+        kind, replayed = provider
+        return replace(
+            self, policy=policy, provider=kind, replayed=replayed, scrub=scrub, circuit=circuit,
+            rule="models.fallback", fallbacks=(),
+        )  # fmt: skip
 
     def final(self, code: str) -> None:
         """Shut the door for good; the first reason stays."""
-        if self.denied is None:
-            self.denied = code
+        if self.standing.denied is None:
+            self.standing.denied = code
             self.told(code)
 
     @property
     def exhausted(self) -> bool:
         """Whether it has refused so often that it does not even answer any more."""
-        return self.refusals >= MAX_REFUSALS
+        return self.standing.refusals >= MAX_REFUSALS
 
     def next_id(self) -> str:
         """A name for the next call, unique while the door is open."""
-        self.calls += 1
-        return f"{self.policy.door}#{self.calls}"
+        self.standing.calls += 1
+        return f"{self.policy.door}#{self.standing.calls}"
 
     def label(self, headers: Headers) -> Headers:
         """Headers of an answer, marked when it comes from a recording."""
@@ -67,6 +90,9 @@ class Door:
             input_tokens=0,
             output_tokens=0,
             tokens_estimated=False,
+            cost=0,
+            currency="",
+            as_of="",
             first_byte_ms=0.0,
             seconds=0.0,
             replayed=False,

@@ -6,7 +6,7 @@ travel. Content that would make the provider fetch something is refused.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ringfence.gateway.refusal import Refusal, malformed, not_allowed, too_large, wrong_model
@@ -65,6 +65,13 @@ class Chat:
             return self.body
         lowered = {name: min(self.fields[name], output_tokens) for name in _LIMITS if name in self.fields}
         return _serialized({**self.fields, **lowered})
+
+    def for_model(self, model: str) -> "Chat":
+        """The same request for another model, when a route is asked in the place of one that failed."""
+        if model == self.model:
+            return self
+        fields = {**self.fields, "model": model}
+        return replace(self, model=model, fields=fields, body=_serialized(fields))
 
 
 def _serialized(fields: dict[str, Any]) -> bytes:
