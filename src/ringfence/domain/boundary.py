@@ -120,7 +120,11 @@ class RepositoryCommands(Section):
     path: Names = Field(description="Directories of PATH inside its sandboxes, in order.")
     environment: dict[str, str] = Field(default={}, description="Further variables inside its sandboxes; no secrets.")
     setup: Annotated[tuple[Argv, ...], BeforeValidator(as_tuple)] = Field(
-        default=(), description="Commands that prepare a tree before agents and checks."
+        default=(), description="Commands that prepare a tree before agents and checks, once for the same inputs."
+    )
+    setup_inputs: Names = Field(
+        default=(),
+        description="Files that set-up is made from, such as lock files, by globs; none: every file of the tree.",
     )
     checks: Annotated[tuple[Check, ...], BeforeValidator(as_tuple)] = Field(
         description="The commands that judge a patch, in order."

@@ -17,6 +17,8 @@ from ringfence.domain.interventions import CancelRequested as CancelRequested
 from ringfence.domain.interventions import RunHalted as RunHalted
 from ringfence.domain.interventions import RunQuarantined as RunQuarantined
 from ringfence.domain.interventions import RunReleased as RunReleased
+from ringfence.domain.layers import LayerMade as LayerMade
+from ringfence.domain.layers import LayerUsed as LayerUsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,7 +369,8 @@ Event = (
     | SandboxStarted | SandboxDestroyed | CommandRan | ModelAsked | ModelCalled | EgressAsked | EgressDecided
     | AgentEnded | PatchProduced | PatchRefused | CheckEnded | RepairRequested | EvidenceSealed | GrantAsked
     | GrantMinted | GrantUsed | GrantRevoked | BranchPushed | PullRequestOpened | CheckoutRemoved | CancelRequested
-    | RunStopped | RunEnded | RunHalted | RunQuarantined | RunReleased | TestsReplaced
+    | RunStopped | RunEnded | RunHalted | RunQuarantined | RunReleased | TestsReplaced | LayerMade
+    | LayerUsed
 )  # fmt: skip
 
 _BY_KIND: dict[str, type[Event]] = {cls.kind: cls for cls in get_args(Event)}

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from ringfence.domain.layers import LayerLimits as LayerLimits
 from ringfence.domain.money import amount
 from ringfence.domain.section import Seconds, Section, Size
 
@@ -98,5 +99,10 @@ class Limits(Section):
         default=NetworkLimits(),
         json_schema_extra={"default": {"requests": 5000, "sent": "256MiB", "received": "8GiB"}},
         description="How much may pass the egress proxy in a run.",
+    )
+    layer: LayerLimits = Field(
+        default=LayerLimits(),
+        json_schema_extra={"default": {"size": "2GiB", "age": "7d", "total": "20GiB"}},
+        description="What set-up leaves, which is kept between runs.",
     )
     brief_tokens: int = Field(ge=500, description="How long a brief may be (estimated, 3.5 bytes a token).")

@@ -66,9 +66,8 @@ class Bench:
 
 def attempt(task: Assignment, bench: Bench, intake_path: Path) -> Patch:
     """Let the agent work once and take its tree in as a candidate commit. Errors: `RunStopped` with the reason."""
-    room = bench.rooms.make(f"agent-{task.attempt}", task.source)
+    room = bench.rooms.ready(f"agent-{task.attempt}", task.source)
     try:
-        bench.rooms.prepare(room)
         _run_agent(task, bench, room)
         ref = f"refs/quarantine/{task.attempt}"
         bench.rooms.collect(room, bench.intake, intake_path, parent=task.start, ref=ref)
