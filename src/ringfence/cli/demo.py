@@ -3,14 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ringfence.cli.work import JsonOption
 
+if TYPE_CHECKING:
+    from ringfence.cli.demo_registry import Registry
+
 _MARKER = ".ringfence-demo"
 _KEPT = ("toolchain", _MARKER)
+_DEPENDENCY = "dependency.txt"
 TICKET = "INV-7"
 
 
@@ -25,7 +29,8 @@ def demo(
 
     The model is a recording (provider `replay`) and labelled so wherever it shows: it first makes a change that
     fails a check, is given the failing output, and mends it. Everything else is real: git, the sandbox, the checks,
-    the log, the pull request. Only the sample's tools are fetched, from your package index.
+    the log, the pull request. The sample's tools are fetched from your package index, and its dependency is installed
+    from there in set-up, through the proxy, by a sandbox that may reach nothing else.
     """
     from ringfence.cli.interrupt import end_at_once
     from ringfence.cli.progress import follow
@@ -35,11 +40,12 @@ def demo(
     from ringfence.wiring import working
 
     root = directory.absolute()
-    with _site(root) as address:
+    with _site(root) as (address, registry):
         settings = load(root / "ringfence.toml")
         _say(json, f"code host    {address} (ours, local)")
         _say(json, f"boundary     {place(root / 'boundary.yaml')}")
-        _say(json, f"ticket       {place(root / 'tickets' / (TICKET + '.md'))}\n")
+        _say(json, f"ticket       {place(root / 'tickets' / (TICKET + '.md'))}")
+        _say(json, f"registry     {registry.line}\n")
         with working(settings) as worker:
             run = worker.submit(TICKET)
             end_at_once(lambda: "the demo was ended; running it again begins anew")
@@ -62,10 +68,11 @@ def demo(
 
 
 @contextmanager
-def _site(root: Path) -> Iterator[str]:
-    """The demo's directory, made anew, and its code host, serving; the host's address."""
+def _site(root: Path) -> Iterator[tuple[str, "Registry"]]:
+    """The demo's directory, made anew, and its code host, serving; the host's address, and what set-up may reach."""
     import fcntl
 
+    from ringfence.cli.demo_registry import find_registry
     from ringfence.domain.errors import InputError
 
     _require_ours(root)
@@ -76,10 +83,12 @@ def _site(root: Path) -> Iterator[str]:
         except BlockingIOError:
             raise InputError("a demo is running here", where=str(root), mend="end it, or use --directory") from None
         _clear(root)
-        _furnish(root, _toolchain(root / "toolchain" / "python"))
+        toolchain = _toolchain(root / "toolchain" / "python")
+        registry = find_registry(toolchain / "bin" / "python3", toolchain.parent / _DEPENDENCY)
+        _furnish(root, toolchain, registry)
         with _host(root / "host") as address:
-            _settle(root, address)
-            yield address
+            _settle(root, address, registry.certificates)
+            yield address, registry
 
 
 def _require_ours(root: Path) -> None:
@@ -102,28 +111,35 @@ def _clear(root: Path) -> None:
 
 
 def _toolchain(target: Path) -> Path:
-    """A virtual environment with the sample's tools, from hash-pinned requirements; made once."""
+    """A virtual environment with the sample's tools, from hash-pinned requirements; made once.
+
+    Beside the tools it has a copy of the sample's dependency, for hosts whose sandboxes can reach no registry.
+    """
     import hashlib
     import subprocess
     import sys
 
+    from ringfence.cli.demo_registry import COPY
     from ringfence.demo_content import text
     from ringfence.domain.errors import ControlMissing
 
-    wanted = text("toolchain-requirements.txt")
-    stamp, digest = target / ".complete", hashlib.sha256(wanted.encode()).hexdigest()
+    wanted, depends = text("toolchain-requirements.txt"), text("inventory/requirements.txt")
+    stamp, digest = target / ".complete", hashlib.sha256((wanted + depends).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == digest:
         return target
     print("preparing the sample's tools (ruff, mypy, pytest) from the package index …", file=sys.stderr, flush=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    listed = target.parent / "requirements.txt"
+    listed, dependency = target.parent / "requirements.txt", target.parent / _DEPENDENCY
     listed.write_text(wanted)
+    dependency.write_text(depends)
+    pip = [str(target / "bin" / "python3"), "-m", "pip"]
+    pinned = ["-q", "--disable-pip-version-check", "--no-input", "--require-hashes", "-r"]
     # The system's interpreter, because that is the one that a sandbox sees below /usr.
     commands = (
         ["/usr/bin/python3", "-m", "venv", "--clear", str(target)],
-        [str(target / "bin" / "python3"), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-input",
-         "--require-hashes", "-r", str(listed)],
-    )  # fmt: skip
+        [*pip, "install", *pinned, str(listed)],
+        [*pip, "download", *pinned, str(dependency), "--only-binary", ":all:", "-d", str(target / COPY)],
+    )
     for command in commands:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -136,7 +152,7 @@ def _toolchain(target: Path) -> Path:
     return target
 
 
-def _furnish(root: Path, toolchain: Path) -> None:
+def _furnish(root: Path, toolchain: Path, registry: "Registry") -> None:
     """Write repositories, tickets, replay and boundary, and make the code host with its principals."""
     from ringfence import demo_content
     from ringfence.web.host.creation import create_host, create_repository
@@ -146,7 +162,11 @@ def _furnish(root: Path, toolchain: Path) -> None:
         demo_content.write_tree(name, root / name)
     (root / "replay.json").write_text(demo_content.text("replay.json"), "utf-8")
     boundary = demo_content.boundary_text(
-        location=str(root / "state"), toolchain=str(toolchain), replay=str(root / "replay.json")
+        location=str(root / "state"),
+        toolchain=str(toolchain),
+        replay=str(root / "replay.json"),
+        registry=registry.rules,
+        packages=registry.variables,
     )
     (root / "boundary.yaml").write_text(boundary, "utf-8")
     create_host(root / "host")
@@ -155,8 +175,10 @@ def _furnish(root: Path, toolchain: Path) -> None:
     create_repository(root / "host", "demo/handbook", from_directory=root / "handbook")
 
 
-def _settle(root: Path, address: str) -> None:
+def _settle(root: Path, address: str, certificates: str) -> None:
     """Write the worker's one durable credential, and settings."""
+    import json
+
     from ringfence.web.host.creation import NewPrincipal, create_principal, keep_token
     from ringfence.web.host.principals import Permission
 
@@ -182,6 +204,7 @@ url = "{address}"
 [secrets.host-mint]
 file = "secrets/host-mint"
 """
+        + (f"\n[egress]\nauthorities = {json.dumps(certificates)}\n" if certificates else "")
     )
 
 
