@@ -4,7 +4,10 @@ The table of docs/local-model.md is what this prints. `script/local-model`; with
 """
 
 import argparse
+import json
 import platform
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,6 +66,18 @@ def carried(worker: Worker, bug: Bug) -> Row:
     )
 
 
+def protocols(root: Path) -> Iterable[str]:
+    """What `ringfence models check` says of the server in each protocol that it speaks; Markdown."""
+    command = [sys.executable, "-m", "ringfence.cli.main", "models", "check", "--json"]
+    done = subprocess.run([*command, "--settings", str(root / "ringfence.toml")], stdout=subprocess.PIPE, check=False)
+    yield "| protocol | through the gateway | tool called | tokens in the prompt, written |"
+    yield "| --- | --- | --- | --- |"
+    for row in json.loads(done.stdout)["routes"]:
+        answered = "answered" if not row["code"] else f"{row['code']}: {row['said']}"
+        tool, tokens = "yes" if row["tool_called"] else "no", f"{row['input_tokens']}, {row['output_tokens']}"
+        yield f"| {row['protocol']} | {answered} | {tool} | {tokens} |"
+
+
 def table(rows: list[Row]) -> Iterable[str]:
     """Markdown, with the sums in front."""
     fixed = [row for row in rows if row.fixed]
@@ -98,12 +113,18 @@ def main() -> None:
     root = options.directory.absolute()
     chosen = [bug for bug in bugs() if not options.only or bug.id in options.only]
     rows = []
-    with site(root, furnishing(root)), working(load(root / "ringfence.toml")) as worker:
-        for bug in chosen:
-            row = carried(worker, bug)
-            rows.append(row)
-            print(f"{bug.id:<7} {bug.name:<12} {row.outcome:<24} {row.tries} tries  {row.seconds:6.1f} s", flush=True)
-    text = "\n".join(table(rows))
+    with site(root, furnishing(root)):
+        spoken = "\n".join(protocols(root))
+        print(f"{spoken}\n", flush=True)
+        with working(load(root / "ringfence.toml")) as worker:
+            for bug in chosen:
+                row = carried(worker, bug)
+                rows.append(row)
+                said = f"{row.outcome:<24} {row.tries} tries  {row.seconds:6.1f} s"
+                print(f"{bug.id:<7} {bug.name:<12} {said}", flush=True)
+    text = "\n".join(
+        [*table(rows), "", "And the server that is not ours, in each protocol that it speaks:", "", spoken]
+    )
     print(f"\n{text}")
     if not options.only:
         write(text)

@@ -3,9 +3,8 @@
 import json
 import socket
 import subprocess
+from contextlib import ExitStack
 from typing import Any
-
-import pytest
 
 from ringfence.domain import events as e
 from ringfence.wiring import reading
@@ -73,40 +72,37 @@ def test_every_model_of_every_route_is_asked_when_wanted(site: Worksite) -> None
     assert [row["model"] for row in once] == ["second", "third"]
 
 
-@pytest.mark.parametrize(
-    ("step", "code", "said"),
-    [
-        (refuses(401, '{"error":{"message":"bad key ' + KEY + '"}}'), "provider_refused", "401"),
-        (refuses(404, '{"error":{"message":"no such model"}}'), "provider_refused", "404"),
-        (refuses(400, '{"error":{"code":"bad","message":"no tools"}}'), "provider_rejected", "no tools"),
-        (streams(b'data: {"choices":[{"index":0,"delta":{"content":"hel'), "upstream_truncated", ""),
-        (streams(b'data: {"choices":[{"index":0,"delta":{"content":"hello"}}]}\n\n'), "upstream_truncated", ""),
-        (refuses(200, "<html>hello</html>", Content_Type="text/html"), "upstream_not_sse", ""),
-    ],
-)
-def test_a_route_that_does_not_answer_fails_with_a_clear_line(site: Worksite, step: Step, code: str, said: str) -> None:
-    with scripted(step) as server:
-        furnish(site, route(server.door))
+FAULTS: dict[str, tuple[Step, str, str]] = {
+    "key": (refuses(401, '{"error":{"message":"bad key ' + KEY + '"}}'), "provider_refused", "401"),
+    "model": (refuses(404, '{"error":{"message":"no such model"}}'), "provider_refused", "404"),
+    "request": (refuses(400, '{"error":{"code":"bad","message":"no tools"}}'), "provider_rejected", "no tools"),
+    "early": (streams(b'data: {"choices":[{"index":0,"delta":{"content":"hel'), "upstream_truncated", ""),
+    "late": (streams(b'data: {"choices":[{"index":0,"delta":{"content":"hello"}}]}\n\n'), "upstream_truncated", ""),
+    "page": (refuses(200, "<html>hello</html>", Content_Type="text/html"), "upstream_not_sse", ""),
+}
+
+
+def test_each_route_that_does_not_answer_fails_with_a_clear_line(site: Worksite) -> None:
+    with ExitStack() as stack:
+        closed = stack.enter_context(socket.socket())
+        closed.bind(("127.0.0.1", 0))
+        doors = {name: stack.enter_context(scripted(step)).door for name, (step, _, _) in FAULTS.items()}
+        doors["gone"] = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        doors["good"] = stack.enter_context(scripted(READY)).door
+        furnish(site, *(route(door, f"{name}-model", name=name) for name, door in doors.items()))
         exit_code, rows, _ = checked(site)
         shown = site.ringfence("models", "check")
     assert exit_code == shown.returncode == 1
-    assert [(row["ready"], row["code"]) for row in rows] == [(False, code)]
-    assert said in rows[0]["said"]
-    assert "FAILED  inside/local-model (openai, chat)" in shown.stdout and code in shown.stdout
+    assert {row["route"]: row["code"] for row in rows} == {
+        **{name: code for name, (_, code, _) in FAULTS.items()},
+        "gone": "upstream_unreachable",
+        "good": "",
+    }
+    assert [row["route"] for row in rows if row["ready"]] == ["good"], "a fault of one says nothing of another"
+    assert all(FAULTS[row["route"]][2] in row["said"] for row in rows if row["route"] in FAULTS)
+    for name, (_, code, _) in FAULTS.items():
+        assert f"FAILED  {name}/{name}-model (openai, chat)\n        {code}: " in shown.stdout
     assert KEY not in shown.stdout + json.dumps(rows)
-
-
-def test_an_unreachable_route_fails_and_the_others_are_asked_all_the_same(site: Worksite) -> None:
-    with socket.socket() as closed, scripted(READY) as server:
-        closed.bind(("127.0.0.1", 0))
-        gone = route(f"http://127.0.0.1:{closed.getsockname()[1]}", "gone-model", name="gone")
-        furnish(site, route(server.door), gone)
-        code, rows, _ = checked(site)
-    assert code == 1
-    assert [(row["route"], row["ready"], row["code"]) for row in rows] == [
-        ("inside", True, ""),
-        ("gone", False, "upstream_unreachable"),
-    ]
 
 
 def test_a_model_that_calls_no_tool_is_ready_for_the_small_mode_only(site: Worksite) -> None:

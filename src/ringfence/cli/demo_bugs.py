@@ -31,6 +31,18 @@ _REPOSITORY = """  - name: {name}
     base: main
     stage: pull_request
     data_class: internal"""
+#: The same server in each protocol that it speaks; agents are given the first, `ringfence models check` asks all.
+_ROUTE = """    - name: {name}
+      provider: {provider}
+      endpoint: "{endpoint}"
+      protocols: [{protocol}]
+      models: [{model}]
+      repositories: [{names}]
+      data_classes: [internal]
+      prompts_logged: nowhere, the server is a process of this demo and ends with it
+      outputs_logged: nowhere, the server is a process of this demo and ends with it
+      retention: disabled, nothing leaves this host
+      internal: true"""
 _COMMANDS = """    {name}:
       toolchains: [system]
       path: [/usr/bin]
@@ -84,11 +96,20 @@ def bugs() -> tuple[Bug, ...]:
     return tuple(Bug(number=number, **fields) for number, fields in enumerate(listed, 1))
 
 
-def blocks(chosen: tuple[Bug, ...]) -> dict[str, str]:
-    """What the sample boundary says of each repository: values of its placeholders."""
-    names = [bug.repository for bug in chosen]
+def boundary_blocks(chosen: tuple[Bug, ...], endpoint: str, models: tuple[str, str, str]) -> dict[str, str]:
+    """What the sample boundary says of each repository, and of the server in each protocol: values of placeholders."""
+    repositories = [bug.repository for bug in chosen]
+    names = ", ".join(repositories)
+    spoken = (("local", "openai", "chat"), ("local-responses", "openai", "responses"))
+    ways = (*spoken, ("local-messages", "anthropic", "messages"))
+    routes = [
+        _ROUTE.format(name=name, provider=provider, protocol=protocol, model=model, endpoint=endpoint, names=names)
+        for (name, provider, protocol), model in zip(ways, models, strict=True)
+    ]
     return {
-        "repositories": "\n".join(_REPOSITORY.format(name=name) for name in names),
-        "commands": "\n".join(_COMMANDS.format(name=name) for name in names),
-        "names": ", ".join(names),
+        "repositories": "\n".join(_REPOSITORY.format(name=name) for name in repositories),
+        "commands": "\n".join(_COMMANDS.format(name=name) for name in repositories),
+        "routes": "\n".join(routes),
+        "model": models[0],
+        "names": names,
     }

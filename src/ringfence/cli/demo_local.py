@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ringfence import demo_content
-from ringfence.cli.demo_bugs import blocks, bugs
+from ringfence.cli.demo_bugs import boundary_blocks, bugs
 from ringfence.cli.demo_site import Sample, packages, serving
 from ringfence.domain.errors import HostFailed
 
-MODEL = "smollm2-135m"
+#: One model under a name for each protocol, because a boundary offers a name by one route only.
+MODELS = ("smollm2-135m", "smollm2-135m-responses", "smollm2-135m-messages")
 LABEL = "local model SmolLM2-135M, not a recording"
 _SETTINGS = """
 # The model can call no tools: the agent asks for one function, tries it, and asks again.
@@ -26,13 +27,12 @@ def versions() -> str:
 
 
 def write_sample(root: Path, endpoint: str) -> Sample:
-    """Ten repositories and tickets, and a boundary whose one route leads to the model."""
+    """Ten repositories and tickets, and a boundary whose routes lead to the model."""
     chosen = bugs()
     for bug in chosen:
         bug.write(root)
-    boundary = demo_content.boundary_text(
-        "boundary-local.yaml", location=str(root / "state"), endpoint=endpoint, model=MODEL, **blocks(chosen)
-    )
+    values = boundary_blocks(chosen, endpoint, MODELS)
+    boundary = demo_content.boundary_text("boundary-local.yaml", location=str(root / "state"), **values)
     (root / "boundary.yaml").write_text(boundary, "utf-8")
     repositories = tuple(bug.repository for bug in chosen)
     return Sample(chosen[0].id, repositories, settings=_SETTINGS, label=LABEL)
@@ -52,11 +52,11 @@ def local_model(place: Path) -> Iterator[str]:
     program = Path(__file__).with_name("model_server_program.py")
     # Half of the processors: its threads wait by spinning, and the sandboxes need the rest.
     threads = max(1, (os.cpu_count() or 1) // 2)
-    with serving([str(python), "-I", str(program), MODEL, str(threads)]) as address:
+    with serving([str(python), "-I", str(program), str(threads), *MODELS]) as address:
         if not address:
             raise HostFailed(
                 "the local model's server did not start",
                 where=str(program),
-                mend=f"start it by hand: {python} -I {program} {MODEL} {threads}",
+                mend=f"start it by hand: {python} -I {program} {threads} {' '.join(MODELS)}",
             )
         yield f"{address}/v1"

@@ -1,6 +1,6 @@
 """Serves the small local model on loopback. Started with the interpreter that has it; the worker never imports this.
 
-Arguments: the name that the model is asked for by, and how many threads answer. The first line that it prints is
+Arguments: how many threads answer, and the names that the model is asked for by. The first line that it prints is
 its address.
 """
 
@@ -20,11 +20,11 @@ def main() -> None:
     assert package is not None and package.origin is not None
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(next(Path(package.origin).parent.glob("*.gguf")))
-    parameters.model_alias = [sys.argv[1]]
+    parameters.model_alias = sys.argv[2:]
     parameters.n_ctx = 4096
     parameters.n_parallel = 1
-    parameters.cpuparams.n_threads = int(sys.argv[2])
-    parameters.cpuparams_batch.n_threads = int(sys.argv[2])
+    parameters.cpuparams.n_threads = int(sys.argv[1])
+    parameters.cpuparams_batch.n_threads = int(sys.argv[1])
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
     parameters.offline = True
