@@ -109,6 +109,14 @@ class VaultSettings(_Section):
         return self
 
 
+class AgentSettings(_Section):
+    """The agent that works on tickets."""
+
+    mode: Literal["full", "small"] = Field(
+        default="full", description="small: for models that can call no tools; one function of one file."
+    )
+
+
 class SandboxSettings(_Section):
     """User ids for sandboxes of a worker that runs as root."""
 
@@ -135,6 +143,7 @@ class Settings(_Section):
     code_host: CodeHostSettings
     secrets: dict[str, SecretSettings] = Field(default={})
     vault: VaultSettings | None = None
+    agent: AgentSettings = AgentSettings()
     sandbox: SandboxSettings = SandboxSettings()
     egress: EgressSettings = EgressSettings()
     _variables: dict[str, Secret] = PrivateAttr(default_factory=dict)

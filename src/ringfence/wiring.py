@@ -292,7 +292,7 @@ def _ports(look: Reading, sandboxes: BubblewrapSandboxes, gateway: Gateway, egre
         gateway=gateway,
         egress=egress,
         authorities=points.authorities(look.boundary, settings),
-        agent=BuiltinAgent(),
+        agent=BuiltinAgent(small=settings.agent.mode == "small"),
         log=look.log,
         artifacts=look.artifacts,
         signer=LocalKey(look.places.state / "keys"),
