@@ -45,6 +45,7 @@ def pull_request_body(summary: Summary) -> str:
         _changed(summary),
         _checks(facts),
         _repaired(facts),
+        _section("Set up", [_layer(one) for one in facts.layers]),
         _left(facts),
         _evidence(facts),
         _section("Not checked", [f"- {gap}" for gap in not_checked(facts)]),
@@ -152,6 +153,15 @@ def _repaired(facts: Facts) -> str:
     ]
     lines += [f"- Attempt {one.attempt} was refused by rule {code(one.rule)}." for one in facts.refused]
     return _section("Repaired", lines or ["Nothing: the first attempt passed."])
+
+
+def _layer(one: e.LayerMade | e.LayerUsed) -> str:
+    """Whether set-up ran, and what its result is known by."""
+    size = f"{_count(one.files, 'file')}, {one.size} bytes"
+    if isinstance(one, e.LayerUsed):
+        return f"- Layer {code(one.layer)} reused, made {one.age / 3600:.1f} hours before: {size}"
+    of = "a change of what set-up is made from, for this run alone" if one.scope == "run" else "the base commit"
+    return f"- Layer {code(one.layer)} made from {of}: {size}; {code(one.why, 200)}"
 
 
 def _left(facts: Facts) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ringfence.domain.errors import RunStopped
-from ringfence.pipeline.trees import Seen, copy_one, make_durable, remove_tree, walk
+from ringfence.pipeline.trees import Seen, copy_one, make_durable, open_unlocked, remove_tree, walk
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LISTING_LIMIT = 512 << 20
@@ -218,6 +218,9 @@ def _move_untracked(tree: Path, target: Path, tracked: frozenset[str]) -> None:
         shared = seen.path in above and stat.S_ISDIR(seen.state.st_mode)
         if seen.path != ".git" and seen.path not in tracked and not shared and seen.path not in above:
             moved.append(seen.path)
+            if stat.S_ISDIR(seen.state.st_mode):
+                # Moving a directory writes in it (its `..`), so its owner must be allowed to.
+                os.close(open_unlocked(seen.name, seen.directory))
     for path in moved:
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         (tree / path).rename(target / path)
