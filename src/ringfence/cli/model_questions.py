@@ -57,12 +57,12 @@ def question(wire: Wire, model: str) -> Question:
 
 def reply(wire: Wire, status: int, body: bytes) -> Reply:
     """Read an answer: a stream of events, or a no in the form of the protocol."""
-    events = list(_events(body))
-    error: dict[str, Any] = next((found["error"] for found in events if isinstance(found.get("error"), dict)), {})
+    parts = [part for event in _events(body) for part in _parts(event)]
+    error: dict[str, Any] = next((part["error"] for part in parts if isinstance(part.get("error"), dict)), {})
     if status != 200 or error:
         code = error.get("code") or error.get("type") or error.get("status") or (status and f"status {status}") or "cut"
         return Reply(code=str(code), message=str(error.get("message", "")))
-    return Reply(called=any(_CALLED[wire](part) == TOOL for event in events for part in _parts(event)))
+    return Reply(called=any(_CALLED[wire](part) == TOOL for part in parts))
 
 
 #: The name of the tool that a part of an answer calls; a tool that the answer only lists is none.

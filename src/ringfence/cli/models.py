@@ -157,15 +157,17 @@ def _row(look: "Reading", route: "Route", model: str, said: "Reply", ended: "lis
     replay = route.provider == "replay"
     # A recording that has no conversation for this question was found and read: there is no more to ask of one.
     there = replay and "replay_no_conversation" in said.message
+    # The gateway's own word where it has one: protocols have different forms for it.
+    code = "" if there else (said.code and ended and ended[-1].reason) or said.code
     return Checked(
         route=route.name,
         provider=route.provider,
         model=model,
         protocol=route.spoken[0],
         replay=replay,
-        ready=there or (not said.code and (said.called or look.settings.agent.mode == "small")),
+        ready=there or (not code and (said.called or look.settings.agent.mode == "small")),
         tool_called=said.called,
-        code="" if there else said.code,
+        code=code,
         said="" if there else look.redactor.redact_text(said.message)[:300],
         first_byte_ms=ended[-1].first_byte_ms if ended else 0.0,
         seconds=ended[-1].seconds if ended else 0.0,
