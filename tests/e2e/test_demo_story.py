@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from ringfence.adapters.agents.builtin import BuiltinAgent
-from ringfence.adapters.model_providers.replay import ReplayProvider
+from ringfence.adapters.model_providers.replay.provider import ReplayProvider
 from ringfence.adapters.trackers.folder import FolderTracker
 from ringfence.demo_content import boundary_text, text, write_tree
 from ringfence.ports.agent import AgentReport, AgentTask
