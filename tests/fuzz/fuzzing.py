@@ -51,6 +51,7 @@ def guided(target: str, seconds: int) -> None:
 def merged(target: str, *more: str) -> None:
     """Keep the fewest inputs that reach all the lines that the kept ones and those of the directories `more` reach."""
     keep = corpus(target)
+    keep.mkdir(parents=True, exist_ok=True)
     kept = {path: path.read_bytes() for path in keep.glob("*")}
     with tempfile.TemporaryDirectory(prefix="ringfence-fuzz-") as scratch:
         again = Path(scratch) / "again"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ringfence.domain import events as e
 from ringfence.domain.attestation import not_checked, result
 from ringfence.domain.checks import Verdict, verdict
+from ringfence.domain.dependencies import what_is_installed
 from ringfence.domain.facts import CheckFacts, Facts, ModelFacts, NetworkFacts
 from ringfence.domain.inert import code, title_words
 from ringfence.domain.patch import FileChange
@@ -92,7 +93,16 @@ def _changed(summary: Summary) -> str:
     else:
         lines.append("The agent touched no tests.")
         lines += ["", *_old_tests(summary.facts)] if summary.facts.replaced else []
-    return _section("Changed", lines)
+    return _section("Changed", [*lines, *_installed(summary.changes)])
+
+
+def _installed(changes: tuple[FileChange, ...]) -> list[str]:
+    """A new package, or an old one from elsewhere, is a change that no check of the repository judges."""
+    named = what_is_installed(one.path for one in changes)
+    if not named:
+        return []
+    shown = ", ".join(code(path) for path in named[:_MOST_ROWS])
+    return ["", f"**The agent changed what is installed:** {shown}", *_more(len(named))]
 
 
 def _old_tests(facts: Facts) -> list[str]:
