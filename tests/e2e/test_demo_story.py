@@ -21,6 +21,7 @@ from ringfence.adapters.model_providers.replay.provider import ReplayProvider
 from ringfence.adapters.trackers.folder import FolderTracker
 from ringfence.demo_content import boundary_text, text, write_tree
 from ringfence.ports.agent import AgentReport, AgentTask
+from ringfence.ports.model_provider import ProviderRequest
 
 CHECKS = {"lint": ("ruff", "check", "."), "types": ("mypy", "src"), "test": ("pytest", "-q")}
 #: What pip says when it found no index, or one that lacks what it was asked for.
@@ -40,7 +41,9 @@ class Recording(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     async def answer(self, body: bytes) -> tuple[int, str, bytes]:
-        async with self.server.provider.ask(body) as answer:  # type: ignore[attr-defined]
+        fields = json.loads(body)
+        request = ProviderRequest("chat", fields["model"], bool(fields.get("stream")), (), body)
+        async with self.server.provider.ask(request) as answer:  # type: ignore[attr-defined]
             pieces = [piece async for piece in answer.pieces()]
             return answer.status, answer.content_type, b"".join(pieces)
 
