@@ -21,6 +21,7 @@ from ringfence.ports.egress import Egress
 from ringfence.prove import inside
 from ringfence.prove.claim import Claim, Result, broken, holds, judged, untestable
 from ringfence.prove.ground import RUN, Ground, How
+from ringfence.prove.sections import fetching
 from ringfence.prove.sections.commands import probed
 from ringfence.prove.strange import ADDRESSES, METADATA, PORTS, PRIVATE, PUBLIC, TOKEN
 
@@ -67,6 +68,7 @@ def claims(ground: Ground) -> Iterator[Claim]:
     if _rules(ground.boundary):
         limits = ground.declared.limits.network
         yield Claim("network", f"a run is let out at most {limits.requests} times", partial(_budget, ground))
+    yield from fetching.claims(ground)
 
 
 def _rules(boundary: Boundary) -> tuple[NetworkRule, ...]:
