@@ -173,13 +173,18 @@ def test_a_real_package_is_installed_through_the_proxy(site: Worksite) -> None:
             found = re.findall(r'href="(https?://[^"]+)"', page.read().decode())
     except (OSError, ValueError) as error:
         pytest.skip(f"the package index of this machine is not reached: {error}")
-    places = {(parts.hostname, parts.port or 443) for parts in map(urlsplit, (index, *found))}
+    clients = {client.name: place for client, place in registries.places().items()}
+    urls = map(urlsplit, (index, *found, *clients.values()))
+    places = {(parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme]) for parts in urls}
     rules = [{"host": host, "port": port, "purpose": "registry"} for host, port in sorted(places, key=str)]
     boundary, text = read(site.boundary({"network.setup": rules}))
     report = prove(boundary, text, sections=["network"])
     assert not_held(report) == {}
-    real = [proof for proof in report.proofs if "real package" in proof.statement]
-    assert [proof.verdict for proof in real].count(Verdict.HOLDS) == 1
+    real = {proof.statement.rpartition(" with ")[2]: proof for proof in report.proofs if " real " in proof.statement}
+    assert real["pip"].verdict is Verdict.HOLDS
+    for name in clients:
+        print(real[name].verdict.value, real[name].evidence)
+        assert real[name].verdict is Verdict.HOLDS or f"have no {name}" in real[name].evidence
     # Without the host that the files come from nothing is installed, and that is said to be blocked.
     poor, text = read(
         site.boundary({"network.setup": [rule for rule in rules if rule["host"] == urlsplit(index).hostname]})
