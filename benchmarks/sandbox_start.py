@@ -1,6 +1,5 @@
 """How long a sandbox takes to start and end, and until both doors are served; bare bubblewrap, and fork and exec.
 
-
 Rounds are interleaved, so that a busy moment of the machine hits every row alike. Run as root or as an ordinary
 user: `python benchmarks/sandbox_start.py [rounds]`.
 """
