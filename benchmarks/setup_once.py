@@ -1,7 +1,7 @@
 """Set-up that takes a minute: what the first run of a repository spends on it, and what the next ones do.
 
 The set-up commands make a virtual environment, copy real packages (this project's own dependencies) into it, compile
-them to byte code, and wait until a minute is over, as a download or a build would. Seconds spent on set-up are read from
+them to byte code, and wait until a minute is over, as a download or a build would. Seconds of set-up are read from
 the log: making a layer, with its tree, its commands and its sealing; or finding and verifying one. Laying it beneath a
 tree is part of a sandbox's start, and in the time of the whole run.
 
