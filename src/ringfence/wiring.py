@@ -150,6 +150,8 @@ def working(settings: Settings) -> Iterator[Worker]:
         def carry(run: str, ticket: str, steps: Steps) -> str:
             return execute(run, ticket, steps, ports)
 
+        if not place.is_taken(settings.state):  # before a run goes on that may use one
+            retention.sweep_layers(ports.places, look.boundary, look.clock)
         engine = DbosEngine(settings.state, carry, concurrency=settings.worker.concurrency)
         resumed = tuple(engine.start())
         stack.callback(engine.close)
@@ -157,7 +159,6 @@ def working(settings: Settings) -> Iterator[Worker]:
             close_given_up(run, ports)
         for run in retention.sweep_checkouts(ports.places, frozenset(engine.unfinished()), sandboxes):
             ports.broker.reclaim(run, last=True)
-        retention.sweep_layers(ports.places, look.boundary, look.clock)
         yield Worker(look, ports, engine, resumed)
 
 

@@ -235,6 +235,11 @@ TABLE = [
     ("- { name: outside-models, purpose: model }", "- { name: outside-models, purpose: registry }",
      "not enforced by this version"),
     ("purpose: publish, repositories: [acme/iban-tools],", "purpose: publish,", "it names no repository"),
+    # set-up
+    ("setup_inputs: [src/**]", 'setup_inputs: ["**"]', "is every file"),
+    ("setup_inputs: [src/**]", 'setup_inputs: ["src/?.py"]', "cannot be used"),
+    ("setup_inputs: [src/**]", "setup_inputs: [src/**, src/**]", "twice"),
+    ("      setup:\n        - [python, -m, compileall, -q, src]\n", "", "inputs of set-up and no set-up"),
     # limits
     ("file: 1GiB", "file: 9GiB", "one file may be larger than the disk"),
     ("attempts: 3", "attempts: 0", "`limits.run.attempts` is the number 0"),
