@@ -199,6 +199,8 @@ TABLE = [
     ("as_of: 2026-03-01", "as_of: 2026-13-01", "as_of"),
     ("money: 12.00", "money: 0", "money"),
     ("retention: 180d", "retention: 1d", "counted from logs that may be removed"),
+    ("protocols: [chat, responses]", "protocols: [messages]", "of the kind `openai` does not speak messages"),
+    ("protocols: [chat, responses]", "protocols: [chat, chat]", "twice"),
     ("models: [large-coder-2]", "models: [qwen3-coder]", "is offered by the routes `house` and `outside`"),
     ("models: [large-coder-2]", 'models: ["*"]', "over-broad"),
     ("credential: outside-models", "credential: code-read", "is no secret with purpose `model`"),
