@@ -40,6 +40,9 @@ class Call:
     replayed: bool
     request: bytes  # what was sent, or what was refused
     response: bytes  # what came back, or what the agent was told
+    protocol: str = "chat"
+    cached_tokens: int = 0  # of the input
+    reasoning_tokens: int = 0  # of the output
 
 
 def to_frame(call: Call) -> tuple[dict[str, Any], bytes, bytes]:
@@ -56,8 +59,10 @@ def from_frame(header: dict[str, Any], request: bytes, response: bytes) -> Call:
 
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("id", "phase", "run", "door", "route", "provider", "model", "decision", "rule", "reason"), str),
-    **dict.fromkeys(("status", "input_tokens", "output_tokens"), int),
+    **dict.fromkeys(
+        ("id", "phase", "run", "door", "route", "provider", "model", "decision", "rule", "reason", "protocol"), str
+    ),
+    **dict.fromkeys(("status", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"), int),
     **dict.fromkeys(("tokens_estimated", "replayed"), bool),
     **dict.fromkeys(("first_byte_ms", "seconds"), (int, float)),
 }
