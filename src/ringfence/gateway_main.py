@@ -14,7 +14,7 @@ from typing import Any
 from ringfence.adapters.model_providers.anthropic import AnthropicProvider
 from ringfence.adapters.model_providers.gemini import GeminiProvider
 from ringfence.adapters.model_providers.openai import OpenAIProvider
-from ringfence.adapters.model_providers.replay import ReplayProvider
+from ringfence.adapters.model_providers.replay.provider import ReplayProvider
 from ringfence.child.confine import confine
 from ringfence.child.wire import encode
 from ringfence.domain.errors import InputError, RingfenceError
