@@ -240,7 +240,7 @@ class AnswerStream:
         if not isinstance(chunk, dict):
             self.fault = Fault(502, "upstream_not_sse", "the provider's stream carries something that is no JSON")
             return None
-        if chunk.get("error") and "type" not in chunk:
+        if chunk.get("error"):
             self.fault = failed("the provider's stream carries an error")
             return None
         return chunk

@@ -67,7 +67,7 @@ def _end(turn: Turn, request: Request) -> Said:
     for name in _ENDS:
         if name in request.tools:
             schema = request.tools[name]
-            argument = next((word for word in _WORDS if _property(schema, word)), "")
+            argument = next((word for word in _WORDS if word in (schema.get("properties") or {})), "")
             return Said(say, ((name, _arguments(schema, argument, turn.done)),))
     if request.mark and request.tools:
         by_shell = _by_shell(say, (f"printf '%s\\n' {MARK} {shlex.quote(turn.done)}",), request)
@@ -110,13 +110,15 @@ def _block(edit: Edit) -> str:
 
 
 def _command(edit: Edit) -> str:
-    """The edit in POSIX sh, without any other program than cat: the first place where the text stands is replaced."""
+    """The edit in POSIX sh alone: the first place where the text stands is replaced.
+
+    Without command substitution and subshells, which some agents do not let pass.
+    """
     path, old, new = map(shlex.quote, (edit.path, edit.search, edit.replace))
     if not edit.search:
         return f"printf '%s' {new} > {path}"
-    # An x behind the content, because a command substitution loses line ends at the end.
     return (
-        f'(f=$(cat {path} && printf x) || exit 1; s={old}; r={new}\ncase $f in *"$s"*) ;; *) '
-        f"echo 'replay: the text to replace is not there' >&2; exit 1 ;; esac\n"
-        f'n="${{f%%"$s"*}}$r${{f#*"$s"}}"; printf \'%s\' "${{n%x}}" > {path})'
+        f'f=; while IFS= read -r l; do f="$f$l\n"; done < {path}; f="$f$l"; s={old}; r={new}\n'
+        f'case $f in *"$s"*) printf \'%s\' "${{f%%"$s"*}}$r${{f#*"$s"}}" > {path} ;;\n'
+        "*) echo 'replay: the text to replace is not there' >&2; false ;; esac"
     )
