@@ -183,6 +183,8 @@ TABLE = [
     ("default: house/qwen3-coder", "default: outside/large-coder-2", "may not be sent acme/payments"),
     ("  default: house/qwen3-coder\n", "", "agents are given no model"),
     ("fallback: none", "fallback: [outside]", "a fallback to other routes is not enforced by this version"),
+    ("protocols: [chat, responses]", "protocols: [messages]", "of the kind `openai` does not speak messages"),
+    ("protocols: [chat, responses]", "protocols: [chat, chat]", "twice"),
     ("models: [large-coder-2]", "models: [qwen3-coder]", "is offered by the routes `house` and `outside`"),
     ("models: [large-coder-2]", 'models: ["*"]', "over-broad"),
     ("credential: outside-models", "credential: code-read", "is no secret with purpose `model`"),
