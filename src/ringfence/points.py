@@ -120,11 +120,12 @@ def call_recorder(
 
     def record(call: Call) -> None:
         if call.phase == "opened":
-            log.append(call.run, ModelAsked(call.id, call.door, call.route, call.model, call.rule))
+            named = [field.name for field in fields(ModelAsked) if hasattr(call, field.name)]
+            log.append(call.run, ModelAsked(call.id, **{name: getattr(call, name) for name in named}))
             return
         request, response = keep(call.request), keep(call.response)
         facts = {field.name: getattr(call, field.name) for field in fields(ModelCalled) if hasattr(call, field.name)}
-        log.append(call.run, ModelCalled(**{**facts, "request": request, "response": response}))
+        log.append(call.run, ModelCalled(**{**facts, "call": call.id, "request": request, "response": response}))
 
     return record
 

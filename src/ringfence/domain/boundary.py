@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from ringfence.domain.limits import DayLimits as DayLimits
 from ringfence.domain.limits import Limits as Limits
 from ringfence.domain.limits import NetworkLimits as NetworkLimits
 from ringfence.domain.limits import PatchLimits as PatchLimits
@@ -18,6 +19,7 @@ from ringfence.domain.limits import SandboxLimits as SandboxLimits
 from ringfence.domain.model_section import DataClass as DataClass
 from ringfence.domain.model_section import Models as Models
 from ringfence.domain.model_section import Route as Route
+from ringfence.domain.prices import Prices as Prices
 from ringfence.domain.section import Argv as Argv
 from ringfence.domain.section import Names as Names
 from ringfence.domain.section import Seconds as Seconds

@@ -148,6 +148,10 @@ class ModelAsked:
     route: str
     model: str
     rule: str
+    reason: str = ""  # why this route, where it is not the first
+    input_tokens: int = 0  # what it was promised: all that it may cost, should nothing more be heard of it
+    output_tokens: int = 0
+    cost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,10 @@ class ModelCalled:
     protocol: str = "chat"
     cached_tokens: int = 0  # of the input
     reasoning_tokens: int = 0  # of the output
+    call: str = ""  # as it was asked
+    cost: int = 0  # billionths of the currency, by the boundary's table of prices: an estimate
+    currency: str = ""  # empty: the boundary has no table
+    as_of: str = ""  # the date of the table
 
 
 @dataclass(frozen=True, slots=True)

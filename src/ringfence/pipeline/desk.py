@@ -119,7 +119,7 @@ class Desk:
         ports, rooms = self._ports, self._shop.rooms(taken.repository)
         bench = work.Bench(
             ports.boundary, rooms, ports.agent, ports.gateway, ports.objects, ports.intake, ports.log, ports.artifacts,
-            ports.find_secrets,
+            ports.find_secrets, ports.clock,
         )  # fmt: skip
         with self._shop.beside(taken, rooms) as beside:
             task = work.Assignment(
