@@ -191,6 +191,8 @@ TABLE = [
     ("fallback: none", "fallback: [outside/large-coder-2, outside/large-coder-2]", "is listed twice"),
     ("fallback: none", "fallback: [outside/large-coder-2]\n  fallback_on: []", "no failure is named"),
     ("fallback: none", "fallback: [outside/large-coder-2]\n  fallback_on: [refused]", "fallback_on"),
+    ("      region: the provider's data centres in the EU, by the same contract\n", "",
+     "nobody said where route `outside`"),
     # money
     ("      - { model: house/qwen3-coder, input: 0.20, output: 0.60 }\n", "",
      "nobody knows what `house/qwen3-coder` costs"),

@@ -42,6 +42,9 @@ class Route(Section):
     retention: str = Field(
         min_length=1, description="The provider's retention: disabled, or by which contract restricted."
     )
+    region: str | None = Field(
+        default=None, min_length=1, description="Where the provider works on what is sent, in words; needed outside."
+    )
     internal: bool = Field(default=False, description="True when the endpoint is inside the organisation.")
 
     @property
