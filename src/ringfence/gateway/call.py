@@ -4,7 +4,7 @@ It holds the bodies, not their digests: redacting, storing and appending are the
 log has one writer.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from ringfence.ports.broker import Secret
@@ -50,8 +50,7 @@ class Call:
 
 def to_frame(call: Call) -> tuple[dict[str, Any], bytes, bytes]:
     """The call as a JSON object and its two bodies."""
-    header = asdict(call)
-    return header, header.pop("request"), header.pop("response")
+    return {name: getattr(call, name) for name in _TYPES}, call.request, call.response
 
 
 def from_frame(header: dict[str, Any], request: bytes, response: bytes) -> Call:
