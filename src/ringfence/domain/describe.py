@@ -139,9 +139,17 @@ def _models(boundary: Boundary) -> _Answer:
     rows += [
         ("every route", "agents are given", models.default or "none"),
         ("every route", "when a provider is unavailable", _instead(boundary)),
+        ("every route", "a secret in a prompt", _ON_SECRET[models.on_secret]),
         ("every route", "waits at most", waits),
     ]
     return ("route", "what", "answer"), tuple(rows)
+
+
+_ON_SECRET = {
+    "remove": "is taken out, known ones and known formats",
+    "deny": "makes the request be refused",
+    "stop": "ends the run",
+}
 
 
 def _instead(boundary: Boundary) -> str:

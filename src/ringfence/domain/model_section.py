@@ -69,6 +69,11 @@ class Models(Section):
         description="Which failures of a provider make the next one be asked: no connection, status 429, status 5xx, "
         "no first byte in time.",
     )
+    on_secret: Literal["remove", "deny", "stop"] = Field(
+        default="remove",
+        description="When a request to a model, tool results included, holds a secret that is known or has a known "
+        "format: remove: it is taken out. deny: the request is refused. stop: the run ends.",
+    )
     prices: Prices | None = Field(default=None, description="What models cost; needed where money is limited.")
     first_byte_timeout: Seconds = Field(
         default=60,

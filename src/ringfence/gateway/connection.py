@@ -31,8 +31,8 @@ _IDLE_SECONDS = 300.0  # between two requests
 class Recorder(Protocol):
     """Where exchanges are recorded."""
 
-    async def record(self, call: Call) -> bool:
-        """Whether the worker has it."""
+    async def record(self, call: Call) -> c.Acknowledged:
+        """What the worker says to it."""
         ...
 
 
@@ -180,7 +180,7 @@ class AgentConnection:
     async def _perform(self, command: c.Command) -> c.Reply:
         match command:
             case c.Record():
-                return c.Acknowledged(await self._recorder.record(command.call))
+                return await self._recorder.record(command.call)
             case c.Ask():
                 return await self._upstream.ask(command)
             case c.Listen():

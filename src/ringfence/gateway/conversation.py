@@ -104,9 +104,12 @@ class BodyTooLarge:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """Whether the worker has the record."""
+    """Whether the worker has the record; if it forbids what was asked, why, and else what is to be sent instead."""
 
     ok: bool
+    why: str = ""
+    final: bool = False
+    content: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from ringfence.gateway.answer import Scrubber
 from ringfence.gateway.call import Call, to_frame
 from ringfence.gateway.circuit import Circuit
 from ringfence.gateway.connection import AgentConnection, Upstream
+from ringfence.gateway.conversation import Acknowledged
 from ringfence.gateway.door import Door
 from ringfence.gateway.ledger import Days, Ledger
 from ringfence.gateway.pace import Pace
@@ -47,10 +48,16 @@ class Reporting:
 
     control: Control
 
-    async def record(self, call: Call) -> bool:
-        """Whether the worker has it."""
+    async def record(self, call: Call) -> Acknowledged:
+        """What the worker says to it."""
         header, request, response = to_frame(call)
-        return await self.control.record(header, (request, response))
+        said = await self.control.question(header, (request, response))
+        return Acknowledged(
+            said.header.get("ok") is True,
+            str(said.header.get("why", "")),
+            said.header.get("final") is True,
+            b"".join(said.blobs),
+        )
 
 
 @dataclass(frozen=True, slots=True)
