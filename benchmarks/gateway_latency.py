@@ -261,9 +261,9 @@ def play_provider() -> None:
                 while line := self.rfile.readline().strip():
                     if line.lower().startswith(b"content-length:"):
                         length = int(line.split(b":")[1])
-                asked = json.loads(self.rfile.read(length))
-                if asked["stream"]:
-                    self.stream(asked["seed"] / 1000)
+                asked = json.loads(self.rfile.read(length) or b"{}")
+                if asked.get("stream"):
+                    self.stream(asked.get("seed", 2) / 1000)
                 else:
                     body = json.dumps(whole).encode()
                     head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
