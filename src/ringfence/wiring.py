@@ -28,6 +28,7 @@ from ringfence.broker.grants import BoundaryBroker, Keys
 from ringfence.broker.leases import held
 from ringfence.broker.redacting import LearningRedactor
 from ringfence.broker.sources import SecretSources
+from ringfence.child.process import Answer
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.brief import Brief
 from ringfence.domain.errors import ControlMissing, InputError, RunStopped
@@ -311,7 +312,7 @@ def _broker(look: Reading) -> BoundaryBroker:
     return BoundaryBroker(look.boundary, keys, look.log, look.clock)
 
 
-def _recorder(look: Reading) -> Callable[[Call], None]:
+def _recorder(look: Reading) -> Callable[[Call], Answer | None]:
     return points.call_recorder(look.boundary, look.log, look.artifacts, look.redactor)
 
 

@@ -78,7 +78,6 @@ def test_what_an_agent_sends_is_what_the_provider_gets(start: Start, speaker: Sp
 def test_each_provider_gets_its_own_header_and_none_of_the_agents(
     start: Start, speaker: Speaker, header: tuple[str, str], line: str
 ) -> None:
-    # E03: made-up credentials are dropped in every protocol.
     forged = {"authorization": "Bearer x", "x-api-key": "x", "x-goog-api-key": "x", "anthropic-beta": "one-2026,two",
               "x-stainless-os": "Linux", "session-id": "s"}  # fmt: skip
     with upstream(stream(*speaker.events)) as up:
@@ -180,7 +179,6 @@ def test_a_final_no_has_the_protocols_own_form(start: Start, speaker: Speaker) -
 
 @each
 def test_a_model_that_is_not_approved_is_a_final_no_in_every_protocol(start: Start, speaker: Speaker) -> None:
-    # E08: by the body, and by the address where the protocol names it there.
     with upstream(stream(*speaker.events)) as up:
         agent = door(start, speaker, up)
         body = json.dumps({**speaker.body("hi"), "model": "other"}).encode()

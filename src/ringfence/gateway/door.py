@@ -1,7 +1,7 @@
 """What the exchanges of one door share: its policy, its budget, and whether it is shut."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ringfence.gateway.answer import Scrubber
 from ringfence.gateway.call import Call
@@ -41,6 +41,16 @@ class Standing:
 
 
 @dataclass(slots=True)
+class Standing:
+    """How a door stands, whichever of its routes an exchange takes."""
+
+    denied: str | None = None
+    refusals: int = 0
+    lookups: int = 0
+    calls: int = 0
+
+
+@dataclass(slots=True)
 class Door:
     """One run's way to one model by one route; `fallbacks` are its other ways, with the same budget and standing."""
 
@@ -57,20 +67,6 @@ class Door:
     deadline: float | None = None  # on the clock of the exchanges
     standing: Standing = field(default_factory=Standing)
     fallbacks: tuple["Door", ...] = ()
-
-    def by(self, way: Fallback, route: Route) -> "Door":
-        """This door by another route."""
-        return replace(
-            self,
-            policy=replace(self.policy, route=way.route, model=way.model, rate=way.rate),
-            provider=route.provider.kind,
-            replayed=route.provider.replayed,
-            scrub=route.scrub,
-            protocols=route.protocols,
-            circuit=route.circuit,
-            rule="models.fallback",
-            fallbacks=(),
-        )
 
     def final(self, code: str) -> None:
         """Shut the door for good; the first reason stays."""
