@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from ringfence.domain.layers import LayerLimits as LayerLimits
 from ringfence.domain.money import amount
 from ringfence.domain.section import Seconds, Section, Size
 

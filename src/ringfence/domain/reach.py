@@ -125,10 +125,6 @@ def _limits(old: dict[str, Any], new: dict[str, Any], steps: tuple[str, ...]) ->
             yield f"{name}: {_written(before, key)} before, {_written(after, key)} now", after > before
 
 
-#: What a thing in a list is known by; a price by its model.
-_NAMES = ("name", "model")
-
-
 def _changes(old: Any, new: Any, name: str = "") -> Iterator[str]:
     """Every changed value by its place. Lists of named things are compared by name, not by position."""
     old, new = _named(old, new), _named(new, old)

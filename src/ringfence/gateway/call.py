@@ -35,9 +35,6 @@ class Call:
     input_tokens: int
     output_tokens: int
     tokens_estimated: bool
-    cost: int  # billionths of the currency, by the boundary's table of prices: promised when opened, used when ended
-    currency: str  # empty: there is no table
-    as_of: str  # the date of the table
     first_byte_ms: float
     seconds: float
     replayed: bool

@@ -10,34 +10,12 @@ from ringfence.gateway.ledger import Ledger
 from ringfence.gateway.pace import Pace
 from ringfence.gateway.protocols.shape import WireProtocol
 from ringfence.gateway.refusal import Headers, Refusal
-from ringfence.ports.gateway import DoorPolicy, Fallback
-from ringfence.ports.model_provider import ModelProvider
+from ringfence.ports.gateway import DoorPolicy
 
 #: Refused requests after which a door is shut: an agent that goes on like this will not stop by itself.
 MAX_REFUSALS = 256
 #: Times that the model list is given; a flood of it would cost the other runs their turn.
 MAX_LOOKUPS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A provider with what must never come back out of it."""
-
-    provider: ModelProvider
-    models: tuple[str, ...]
-    protocols: tuple[str, ...]
-    scrub: Scrubber
-    circuit: Circuit = field(default_factory=Circuit)
-
-
-@dataclass(slots=True)
-class Standing:
-    """How a door stands, whichever of its routes an exchange takes."""
-
-    denied: str | None = None
-    refusals: int = 0
-    lookups: int = 0
-    calls: int = 0
 
 
 @dataclass(slots=True)
@@ -105,9 +83,6 @@ class Door:
             input_tokens=0,
             output_tokens=0,
             tokens_estimated=False,
-            cost=0,
-            currency="",
-            as_of="",
             first_byte_ms=0.0,
             seconds=0.0,
             replayed=False,

@@ -103,8 +103,6 @@ class Routes:
             provider=route.provider.kind,
             replayed=route.provider.replayed,
             scrub=route.scrub,
-            ledger=ledger,
-            told=told,
             protocols=route.protocols,
             ledger=ledger,
             told=told,
