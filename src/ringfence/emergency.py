@@ -42,6 +42,12 @@ class Halted:
     runs: tuple[str, ...]  # whose worker has written down that all of them is closed
     worker: str  # "none", "closed its runs", "did not answer and was ended", "did not answer"
     open: tuple[str, ...]  # what could not be confirmed, in sentences
+    grants: int = 0  # revoked in the place of a worker that is not there any more
+
+    @property
+    def orphaned(self) -> bool:
+        """Nobody is there who would give back what the runs were granted."""
+        return self.worker in ("none", "did not answer and was ended")
 
     @property
     def confirmed(self) -> bool:

@@ -36,7 +36,7 @@ def halt(
     `ringfence resume`. Exit code 0: all of it is confirmed; 9: in force, but not everything could be confirmed; 3:
     something is still running.
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from ringfence.cli.order import put_in_force
     from ringfence.cli.screen import plain, show_json, user
@@ -49,6 +49,11 @@ def halt(
     from ringfence.emergency import halt as pull
 
     done = pull(found, wanted, patience)
+    if done.orphaned:
+        from ringfence.wiring import revoke_grants  # only now: it brings everything in
+
+        grants, left = revoke_grants(found, wanted)
+        done = replace(done, grants=grants, open=(*done.open, *left))
     if json:
         show_json({**asdict(done), "confirmed": done.confirmed})
     else:
@@ -56,6 +61,8 @@ def halt(
         print(f"processes      {done.processes} ended, {done.left} left; none there {_after(done.last_process)}")
         print(f"worker         {done.worker}" + (f": {plain(' '.join(done.runs))}" if done.runs else ""))
         print(f"doors          the last closed {_after(done.last_door)}")
+        if done.grants:
+            print(f"grants         {done.grants} revoked, which nobody else was there to give back")
         for sentence in done.open:
             print(f"NOT CONFIRMED  {plain(sentence)}")
         print("in force until `ringfence resume`")
