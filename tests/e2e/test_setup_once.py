@@ -8,6 +8,7 @@ import pytest
 
 from hosting import run_git
 from ringfence.domain import events as e
+from ringfence.wiring import reading
 from worksite import FILES, REPOSITORY, TICKET, Worksite, worksite
 
 COMMANDS = f"commands.repositories.{REPOSITORY}"
@@ -152,6 +153,21 @@ def test_a_layer_that_was_changed_is_made_again_and_the_log_says_why(place: Work
     [second] = made(carried(place, "T-2"))
     assert second.why == "the kept one was changed at b'.deps/bin/tool'"
     assert second.layer == first.layer
+
+
+def test_a_patch_that_changes_how_files_are_written_is_checked_out_afresh(place: Worksite) -> None:
+    """The tree of a check is what a fresh checkout of its commit would be, also where git's attributes changed."""
+    check = {"name": "test", "kind": "test", "run": ["sh", "-c", "od -c lock.txt; sh check.sh"], "timeout": "60s"}
+    declare(place, **{f"{COMMANDS}.setup": [], f"{COMMANDS}.setup_inputs": [], f"{COMMANDS}.checks": [check]})
+    place.story("echo '*.txt text eol=crlf' > .gitattributes; printf '#!/bin/sh\nexit 0\n' > check.sh")
+    events = carried(place, TICKET)
+    with reading(place.settings) as look:
+        shown = {
+            event.side: b"\\r" in look.artifacts.get(event.output)
+            for event in events
+            if isinstance(event, e.CheckEnded)
+        }
+    assert shown == {"base": False, "patch": True}
 
 
 def advance(site: Worksite, files: dict[str, str]) -> None:

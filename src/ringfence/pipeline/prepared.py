@@ -60,9 +60,16 @@ class PreparedTrees:
         found = self._trees.get(source.commit)
         if found is None:
             first = next(iter(self._trees.values()), None)
+            if first is not None and self._attributes_differ(first.source.commit, source.commit):
+                first = None
             found = rooms.make(f"tree-{len(self._trees)}", source, first)
             self._trees[source.commit] = found
         return found
+
+    def _attributes_differ(self, one: str, other: str) -> bool:
+        """Whether git would write files that are the same in both commits differently, as for their line ends."""
+        changes = self.ports.objects.changes(self.ports.places.intake(self.run), one, other)
+        return any(change.path.rpartition("/")[2] == ".gitattributes" for change in changes)
 
     def _layer(self, rooms: Rooms, source: Source) -> Layer:
         recipe = self._recipe(source.commit)
