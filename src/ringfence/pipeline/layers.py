@@ -79,21 +79,23 @@ class Shelf:
         fresh.chmod(0o700)
         _move_untracked(tree, fresh / "tree", frozenset(tracked))
         digests, left_out = _seal(fresh / "tree")
-        found = _look(fresh / "tree")
-        if found.size > most:
+        marks = _marks(fresh / "tree")
+        rows = [row.split(b" ", 8) for row in marks.split(b"\0") if row]
+        size, modes = sum(int(row[1]) for row in rows), b"\0".join(row[0] + b" " + row[8] for row in rows)
+        if size > most:
             remove_tree(fresh)
             raise RunStopped(
                 "layer_too_large",
-                f"set-up left {found.size} bytes",
+                f"set-up left {size} bytes",
                 where=f"limits.layer.size: {most}",
                 mend="have the limit raised, or let set-up leave less",
             )
         contents = b"".join(f"{digest} ".encode() + os.fsencode(path) + b"\0" for path, digest in digests.items())
         about = {
-            "key": key, "content": _digest(found.modes, contents), "files": len(digests), "size": found.size,
-            "made": made, "marks": _digest(found.marks), "contents": _digest(contents),
+            "key": key, "content": _digest(modes, contents), "files": len(digests), "size": size,
+            "made": made, "marks": _digest(marks), "contents": _digest(contents),
         }  # fmt: skip
-        (fresh / "marks").write_bytes(found.marks)
+        (fresh / "marks").write_bytes(marks)
         (fresh / "contents").write_bytes(contents)
         (fresh / "layer.json").write_text(json.dumps(about))
         make_durable(fresh)
@@ -125,16 +127,6 @@ class Shelf:
                 yield _made(path), _about(path).get("size", 0), path
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """A tree as the filesystem describes it, without reading a file."""
-
-    #: For each name: mode, size, owner, inode, links, times of the last change of content and of anything.
-    marks: bytes
-    modes: bytes  # what of that does not depend on when and where it was made
-    size: int
-
-
 def _name(key: str) -> str:
     return key.removeprefix("sha256:")
 
@@ -161,12 +153,12 @@ def _verified(path: Path, key: str) -> Layer | Unfit:
     said = json.loads(about)
     if (said["key"], said["marks"], said["contents"]) != (key, _digest(marks), _digest(contents)):
         return Unfit("the listing of the kept one was changed")
-    found = _look(path / "tree")
-    if found.marks != marks:
-        odd = sorted({*found.marks.split(b"\0")} ^ {*marks.split(b"\0")}, key=lambda row: row.rpartition(b" ")[2])
+    there = _marks(path / "tree")
+    if there != marks:
+        odd = sorted({*there.split(b"\0")} ^ {*marks.split(b"\0")}, key=lambda row: row.rpartition(b" ")[2])
         return Unfit(f"the kept one was changed at {odd[0].split(b' ', 8)[-1][:200]!a}")
-    content = _digest(found.modes, contents)
-    return Layer(key, content, path / "tree", int(said["files"]), found.size, float(said["made"]), contents)
+    made, files = float(said["made"]), int(said["files"])
+    return Layer(key, str(said["content"]), path / "tree", files, int(said["size"]), made, contents)
 
 
 def _digest(*parts: bytes) -> str:
@@ -176,21 +168,19 @@ def _digest(*parts: bytes) -> str:
     return f"sha256:{whole.hexdigest()}"
 
 
-def _look(tree: Path) -> _Look:
-    marks, modes, size = [], [], 0
-    for seen in walk(tree):
-        state, path = seen.state, os.fsencode(seen.path)
-        amount = 0 if stat.S_ISDIR(state.st_mode) else state.st_size
-        marks.append(
-            b"%d %d %d %d %d %d %d %d %b"
-            % (
-                state.st_mode, amount, state.st_uid, state.st_gid, state.st_ino, state.st_nlink, state.st_mtime_ns,
-                state.st_ctime_ns, path,
-            )
-        )  # fmt: skip
-        modes.append(b"%o %b" % (state.st_mode, path))
-        size += amount
-    return _Look(b"\0".join(marks), b"\0".join(modes), size)
+def _marks(tree: Path) -> bytes:
+    """A tree as the filesystem describes it, without reading a file.
+
+    For each name: mode, size, owner, inode, links, times of the last change of content and of anything.
+    """
+    return b"\0".join(
+        b"%d %d %d %d %d %d %d %d %b"
+        % (
+            state.st_mode, 0 if stat.S_ISDIR(state.st_mode) else state.st_size, state.st_uid, state.st_gid,
+            state.st_ino, state.st_nlink, state.st_mtime_ns, state.st_ctime_ns, os.fsencode(path),
+        )
+        for path, state in ((seen.path, seen.state) for seen in walk(tree))
+    )  # fmt: skip
 
 
 def _move_untracked(tree: Path, target: Path, tracked: frozenset[str]) -> None:
