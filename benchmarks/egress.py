@@ -225,7 +225,8 @@ def compared(what: str, unit: str, pairs: list[tuple[float, float]], name: str) 
         yield Row(f"{what}: {name}, added", unit, tuple(b - a for a, b in pairs))
     yield Row(f"{what}: {name} / direct, round by round", "x", tuple(b / a for a, b in pairs))
     middle = statistics.median(through) / statistics.median(direct)
-    yield Row(f"{what}: {name} / direct, medians; best", "x", (middle, best(through) / best(direct)))
+    yield Row(f"{what}: {name} / direct, of the medians", "x", (middle,))
+    yield Row(f"{what}: {name} / direct, of the best", "x", (best(through) / best(direct),))
 
 
 def rule(port: int) -> HostRule:
