@@ -217,7 +217,8 @@ class AnswerStream:
         """Read one event and say what may go: itself, itself after what was held, or nothing yet."""
         event = self._scrub.raw(event)
         text = event.decode("utf-8", "replace").removeprefix("\ufeff")
-        lines = [line[5:].removeprefix(" ") for line in _LINE.split(text) if line.startswith("data:")]
+        written = _LINE.split(text)
+        lines = [line[5:].removeprefix(" ") for line in written if line.startswith("data:")]
         if not lines:
             # A comment keeps the connection busy; what it says is nobody's business.
             return [b":\n\n"] if text.strip() and self._started and not self._finished else []
@@ -228,7 +229,8 @@ class AnswerStream:
             return []
         if self._scrub.found(chunk):
             chunk = self._scrub.clean(chunk)
-            event = b"data: " + json.dumps(chunk).encode() + b"\n\n"
+            named = [line for line in written if line and not line.startswith("data:")]  # clients go by `event:`
+            event = "\n".join((*named, f"data: {json.dumps(chunk)}", "", "")).encode()
         self._started = True
         return self._pass_on(chunk, self._listener.hear(chunk), event)
 
