@@ -99,6 +99,10 @@ class Exchange:
         if fault is not None:
             yield c.Respond(fault.status, door.label(fault.headers()), fault.body(self._wire.error))
 
+    def _ways(self) -> tuple[Door, ...]:
+        """The routes that may be asked in what the agent speaks, in order: nothing is translated."""
+        return (self._door, *(way for way in self._door.fallbacks if self._wire.name in way.protocols))
+
     def _insist(self, door: Door, asked: Asked) -> Steps[Fault | None]:
         """Try one route, and try again where that may help; every attempt is paid for and recorded."""
         for pause in (*PAUSES, None):
