@@ -59,6 +59,11 @@ def protects(pattern: str, path: str) -> bool:
     return above or spelled
 
 
+def matches_exactly(pattern: str, path: str) -> bool:
+    """The whole path matches, letter by letter: what a pattern allows, it allows in one spelling."""
+    return _match(pattern.split("/"), path.split("/"))
+
+
 def covers(pattern: str, path: str) -> bool:
     """The pattern matches the path or a directory above it: what `protects` says, without what lies below."""
     name = _components(path)
