@@ -6,29 +6,36 @@ Each is a process of its own with a user of its own; here is what it is told, an
 import hashlib
 import json
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from pathlib import Path
+from secrets import token_hex
+from urllib.parse import urlsplit
 
 from ringfence.adapters.artifacts.directory import DirectoryArtifacts
+from ringfence.adapters.clock import SystemClock
 from ringfence.broker.leases import held
 from ringfence.broker.redacting import LearningRedactor
 from ringfence.broker.sources import SecretSources
 from ringfence.child.process import Answer
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.errors import ControlMissing
-from ringfence.domain.events import EgressAsked, EgressDecided, ModelAsked, ModelCalled
+from ringfence.domain.events import EgressAsked, EgressDecided, GrantUsed, ModelAsked, ModelCalled
 from ringfence.egress.attempt import Attempt
-from ringfence.egress.process import EgressProcess
+from ringfence.egress.process import EgressProcess, Inspecting, UpstreamProxy
 from ringfence.gateway.call import Call, RouteConfig
 from ringfence.gateway.process import GatewayProcess
+from ringfence.pipeline.exits import PHASES, registry_grant
 from ringfence.ports.audit_log import AuditLog
+from ringfence.ports.broker import Secret
 from ringfence.ports.egress import Egress, EgressPolicy
 from ringfence.ports.gateway import DoorPolicy, OpenDoor
 from ringfence.settings import Settings
 
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 #: Where systems keep their bundle of certificates.
 _BUNDLES = tuple(
     Path(path)
@@ -46,6 +53,10 @@ class NoDoors:
     def alive(self) -> bool:
         """Never."""
         return False
+
+    def authority(self, _seconds: float) -> str:
+        """Refuse."""
+        raise ControlMissing("nothing is running here that opens TLS")
 
 
 @contextmanager
@@ -77,23 +88,76 @@ def gateway(
 
 
 @contextmanager
-def egress(boundary: Boundary, settings: Settings, record: Callable[[Attempt], None]) -> Iterator[Egress]:
-    """The egress proxy where a phase has a rule; nothing where none has."""
+def egress(
+    boundary: Boundary,
+    settings: Settings,
+    record: Callable[[Attempt], None],
+    keys: tuple[SecretSources, LearningRedactor] | None = None,
+) -> Iterator[Egress]:
+    """The egress proxy where a phase has a rule; nothing where none has.
+
+    `keys` open the credentials that it puts on requests, which redaction learns first. Without them it puts on
+    made-up values: whoever only tries the boundary shows nobody a real one.
+    """
     if not _has_rules(boundary):
         yield NoDoors()
         return
-    names = {name: tuple(found) for name, found in settings.egress.hosts.items()}
-    with EgressProcess(record, names=names, user=_user(settings, 2)) as running:
-        yield running
+    rules = [rule for phase in PHASES for rule in boundary.network_rules(phase)]
+    put = {rule.credential.secret for rule in rules if rule.credential is not None}
+    canaries = {use.name for use in boundary.secrets if use.purpose == "canary"}
+    by = settings.egress.upstream_credential
+    with _opened(keys, put | canaries | ({by} if by is not None else set())) as opened:
+        inspecting = Inspecting(
+            _certificates(authorities(boundary, settings)) if any(rule.inspect for rule in rules) else "",
+            SystemClock().now,
+            {name: opened[name] for name in put},
+            {name: opened[name] for name in canaries},
+        )
+        names = {name: tuple(found) for name, found in settings.egress.hosts.items()}
+        with EgressProcess(
+            record,
+            names=names,
+            inspecting=inspecting,
+            upstream=_upstream(settings, opened.get(by or "")),
+            user=_user(settings, 2),
+        ) as running:
+            yield running
 
 
-def egress_health(boundary: Boundary, settings: Settings) -> str:
+def egress_health(
+    boundary: Boundary, settings: Settings, keys: tuple[SecretSources, LearningRedactor] | None = None
+) -> str:
     """For `doctor`: whether the proxy starts, and what programs inside would trust."""
     if not _has_rules(boundary):
         return "not needed: no phase has a network rule"
-    with egress(boundary, settings, lambda _attempt: None) as running:
+    with egress(boundary, settings, lambda _attempt: None, keys) as running:
         size = len(authorities(boundary, settings))
         return f"started and answered: {running.alive()}; {size} bytes of certificates for programs inside"
+
+
+@contextmanager
+def _opened(keys: tuple[SecretSources, LearningRedactor] | None, names: set[str]) -> Iterator[dict[str, Secret]]:
+    """Secrets for as long as the block runs; made-up ones without keys."""
+    if keys is None:
+        yield {name: Secret(f"made-up-{token_hex(16)}") for name in names}
+        return
+    secrets, redactor = keys
+    with held(secrets, sorted(names)) as opened:
+        for secret in opened.values():
+            redactor.learn(secret)
+        yield opened
+
+
+def _certificates(bundle: bytes) -> str:
+    """The certificates of a bundle without what is written between them, which need not be ASCII."""
+    return "\n".join(found.decode("ascii", "replace") for found in _CERTIFICATE.findall(bundle))
+
+
+def _upstream(settings: Settings, credential: Secret | None) -> UpstreamProxy | None:
+    if settings.egress.upstream is None:
+        return None
+    place = urlsplit(settings.egress.upstream)
+    return UpstreamProxy(place.hostname or "", place.port or 80, credential)
 
 
 def authorities(boundary: Boundary, settings: Settings) -> bytes:
@@ -157,6 +221,9 @@ def attempt_recorder(log: AuditLog) -> Callable[[Attempt], None]:
         destination = f"{attempt.host}:{attempt.port}" if attempt.host else "unreadable"
         if attempt.moment == "asked":
             log.append(attempt.run, EgressAsked(attempt.id, attempt.role, attempt.phase, destination, attempt.rule))
+            if attempt.credential:
+                grant = registry_grant(attempt.credential, attempt.door)
+                log.append(attempt.run, GrantUsed(grant), once=f"grant.used/{grant}")
             return
         named = [field.name for field in fields(EgressDecided) if hasattr(attempt, field.name)]
         facts = {name: getattr(attempt, name) for name in named}
@@ -166,7 +233,7 @@ def attempt_recorder(log: AuditLog) -> Callable[[Attempt], None]:
 
 
 def _has_rules(boundary: Boundary) -> bool:
-    return any(boundary.network_rules(phase) for phase in ("setup", "agent", "validation"))
+    return any(boundary.network_rules(phase) for phase in PHASES)
 
 
 def _user(settings: Settings, below: int) -> int | None:

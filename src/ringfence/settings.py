@@ -125,10 +125,20 @@ class SandboxSettings(_Section):
 
 
 class EgressSettings(_Section):
-    """How the egress proxy finds hosts, and whom programs inside sandboxes trust."""
+    """How the egress proxy finds hosts and gets out, and whose word on who they are counts."""
 
     authorities: LocalPath | None = Field(
-        default=None, description="PEM certificates that programs inside trust; else the bundle of the system."
+        default=None,
+        description="PEM certificates by which servers are verified, by programs inside and, where the proxy opens "
+        "TLS, by the proxy; else the bundle of the system.",
+    )
+    upstream: str | None = Field(
+        default=None,
+        pattern=r"^http://[A-Za-z0-9.-]+:[0-9]{1,5}/?$",
+        description="The proxy of your own network, by which everything goes out: http://host:port.",
+    )
+    upstream_credential: str | None = Field(
+        default=None, description="The name of a secret, `user:password`, for that proxy."
     )
     hosts: dict[str, list[str]] = Field(
         default={}, description="Addresses of hosts by name; others are looked up as the worker's host does."
@@ -157,6 +167,9 @@ class Settings(_Section):
         places = self.secrets.values()
         if self.vault is None and any(place.vault is not None for place in places):
             raise ValueError("a secret is kept in a vault, and there is no section [vault]")
+        by = self.egress.upstream_credential
+        if by is not None and (by not in self.secrets or self.egress.upstream is None):
+            raise ValueError(f"egress.upstream_credential is {by!r}: it needs egress.upstream and [secrets.{by}]")
         login = self.vault and (self.vault.token or self.vault.secret_id)
         if login and (login not in self.secrets or self.secrets[login].vault is not None):
             raise ValueError(f"[vault] logs in with {login!r}, which is no secret outside of the vault")

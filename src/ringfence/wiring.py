@@ -142,10 +142,11 @@ def working(settings: Settings) -> Iterator[Worker]:
         look = stack.enter_context(reading(settings))
         sandboxes = make_sandboxes(settings)
         _refuse_broken(sandboxes.probe())
-        gateway = stack.enter_context(
-            points.gateway(look.boundary, (look.secrets, look.redactor), look.settings, _recorder(look))
+        keys = (look.secrets, look.redactor)
+        gateway = stack.enter_context(points.gateway(look.boundary, keys, look.settings, _recorder(look)))
+        egress = stack.enter_context(
+            points.egress(look.boundary, look.settings, points.attempt_recorder(look.log), keys)
         )
-        egress = stack.enter_context(points.egress(look.boundary, look.settings, points.attempt_recorder(look.log)))
         ports = _ports(look, sandboxes, gateway, egress)
 
         def carry(run: str, ticket: str, steps: Steps) -> str:
@@ -299,7 +300,7 @@ def health(look: Reading) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "tickets", tracker
     yield "code host", code_host
     yield "model gateway", gateway
-    yield "egress proxy", lambda: points.egress_health(look.boundary, look.settings)
+    yield "egress proxy", lambda: points.egress_health(look.boundary, look.settings, (look.secrets, look.redactor))
     yield "sandbox", sandbox
 
 

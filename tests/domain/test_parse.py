@@ -101,8 +101,7 @@ TABLE = [
     ("network: { setup: []", "network: { setup: [{ host: 10.1.2.3, purpose: registry }]", "is no host"),
     ("network: { setup: []", "network: { setup: [{ host: localhost, purpose: service }]", "the worker itself"),
     ("network: { setup: []", "network: { setup: [{ host: Index.example.internal, purpose: registry }]", "lower case"),
-    ("network: { setup: []", "network: { setup: [{ host: a.example.internal, purpose: registry, inspect: true }]",
-     "not enforced by this version"),
+    ("network: { setup: []", "network: { on_leak: ignore, setup: []", "on_leak"),
     ("network: { setup: []",
      "network: { setup: [{ host: '*.example.internal', purpose: registry, cidrs: [10.2.0.0/16] }]", "private network"),
     ("network: { setup: []",
@@ -235,9 +234,10 @@ TABLE = [
     ("- { name: host-mint, purpose: mint }", "- { name: host-mint, purpose: mint, repositories: [acme/payments] }",
      "is bound to what the secrets that name it say"),
     ("- { name: host-mint, purpose: mint }",
-     "- { name: host-mint, purpose: mint }\n  - { name: hub, purpose: registry }", "not enforced by this version"),
+     "- { name: host-mint, purpose: mint }\n  - { name: hub, purpose: registry }",
+     "no network rule puts the secret `hub` on requests"),
     ("- { name: outside-models, purpose: model }", "- { name: outside-models, purpose: registry }",
-     "not enforced by this version"),
+     "no network rule puts"),
     ("purpose: publish, repositories: [acme/iban-tools],", "purpose: publish,", "it names no repository"),
     # set-up
     ("setup_inputs: [src/**]", 'setup_inputs: ["**"]', "is every file"),
@@ -260,6 +260,64 @@ def test_what_must_not_stand_there_is_refused(old, new, what):
     said = [problem for problem in found if what in problem.what or what in problem.mend]
     assert said, [str(problem) for problem in found]
     assert all(problem.mend for problem in found)
+
+
+#: A registry, a rule that inspects it, and one that puts something on; each of the rules is wrong.
+HOST = "host: a.example.internal, purpose: registry"
+READ = f"{HOST}, inspect: true"
+PUT = f"{READ}, methods: [GET], paths: [/a/**], credential: {{ secret: house-models, scheme"
+RULES = [
+    (f"{{ {HOST}, methods: [GET] }}", "nobody sees what is asked for"),
+    (f"{{ {HOST}, paths: [/a] }}", "nobody sees what is asked for"),
+    (f"{{ {HOST}, credential: {{ secret: house-models, scheme: bearer }} }}", "nobody sees what is asked for"),
+    (f"{{ {READ}, methods: [get] }}", "methods"),
+    (f"{{ {READ}, methods: [TRACE] }}", "methods"),
+    (f"{{ {READ}, methods: [GET, GET] }}", "listed twice"),
+    (f"{{ {READ}, paths: [simple/**] }}", "begins with /"),
+    (f"{{ {READ}, paths: [/a/../b] }}", "dot segment"),
+    (f"{{ {READ}, paths: [/a//b] }}", "empty segment"),
+    (f"{{ {READ}, paths: ['/a%2Fb'] }}", "write the slash itself"),
+    (f"{{ {READ}, paths: ['/a%252Fb'] }}", "only serves to hide"),
+    (f"{{ {READ}, paths: ['/a/x**'] }}", "whole components"),
+    ("{ host: db.example.internal, purpose: service, inspect: true }", "cannot be inspected"),
+    (f"{{ {PUT}: bearer }} }}", "is no secret with purpose `registry`"),
+    (f"{{ {READ}, credential: {{ secret: house-models, scheme: bearer }} }}", "over-broad"),
+    (f"{{ {READ}, methods: [GET], paths: [/**], credential: {{ secret: house-models, scheme: bearer }} }}",
+     "over-broad"),
+    (f"{{ {PUT}: basic }} }}", "`username` belongs to"),
+    (f"{{ {PUT}: bearer, header: X }} }}", "`header` belongs to"),
+    (f"{{ {PUT}: header, header: Host }} }}", "no place for a credential"),
+    (f"{{ {PUT}: bearer }} }}".replace("a.example.internal", "'*.example.internal'"), "for one host"),
+    (f"{{ {HOST}, commands: [make all] }}", "is no set-up command"),
+    (f"{{ {READ} }}, {{ {HOST} }}", "would let everything pass"),
+    (f"{{ {READ} }}, {{ {READ} }}", "listed twice"),
+    (f"{{ {HOST} }}, {{ {HOST}, cidrs: [10.2.0.0/24] }}", "other networks by another rule"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rules", "what"), RULES)
+def test_rules_that_read_requests_say_what_they_mean(rules: str, what: str) -> None:
+    found = problems_of(changed("network: { setup: []", f"network: {{ setup: [{rules}]"))
+    assert [problem for problem in found if what in str(problem)], [str(problem) for problem in found]
+
+
+@pytest.mark.parametrize(("phase", "what"), [("agent", "an agent is one command"), ("validation", "is no check")])
+def test_a_rule_for_single_commands_names_those_of_its_phase(phase: str, what: str) -> None:
+    rule = f"{phase}: [{{ {HOST}, commands: [nothing] }}]"
+    found = problems_of(changed(f"{phase}: []", rule))
+    assert [problem for problem in found if what in str(problem)], [str(problem) for problem in found]
+
+
+def test_rules_that_read_requests_can_be_written() -> None:
+    rules = (
+        f"{{ {READ}, methods: [GET], paths: [/simple/**], credential: {{ secret: hub, scheme: bearer }} }}, "
+        f"{{ {READ}, methods: [POST], paths: [/audit], commands: ['python -m compileall -q src'] }}"
+    )
+    text = changed("network: { setup: []", f"network: {{ setup: [{rules}]")
+    secrets = (
+        "{ name: hub, purpose: registry }\n  - { name: decoy, purpose: canary }\n  - { name: host-mint, purpose: mint }"
+    )
+    assert isinstance(parse(text.replace("{ name: host-mint, purpose: mint }", secrets)), Boundary)
 
 
 def test_problems_stand_where_the_text_is_wrong():

@@ -6,7 +6,12 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
+from sandboxed import BUNDLE, RUN, Room
 from world import Client, World, client, own_network, world
+
+from ringfence.adapters.audit_logs.sqlite import SqliteAuditLog
+from ringfence.adapters.clock import SystemClock
+from ringfence.adapters.sandboxes.bubblewrap import BubblewrapSandboxes
 
 
 @pytest.fixture
@@ -27,3 +32,17 @@ def door(network: World) -> Iterator[Client]:
     """One open door."""
     with ExitStack() as stack:
         yield stack.enter_context(client(network))
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    if not BUNDLE.is_file():
+        pytest.skip("there is no bundle of certificates on this machine")
+    sandboxes = BubblewrapSandboxes(tmp_path)
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    sandboxes.own(RUN, tree)
+    log = SqliteAuditLog(tmp_path / "audit.sqlite", clock=SystemClock(), redact=lambda text: text)
+    yield Room(sandboxes, log, tree)
+    log.close()
+    sandboxes.reclaim(RUN)

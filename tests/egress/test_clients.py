@@ -10,79 +10,12 @@ import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from world import GOOD, OTHER, PUBLIC, USER, World
-
-from ringfence.adapters.audit_logs.sqlite import SqliteAuditLog
-from ringfence.adapters.clock import SystemClock
-from ringfence.adapters.sandboxes.bubblewrap import BubblewrapSandboxes
-from ringfence.domain.boundary import Boundary, Network, NetworkRule
-from ringfence.domain.events import EgressDecided, from_json
-from ringfence.domain.parse import parse
-from ringfence.egress.process import EgressProcess
-from ringfence.pipeline.exits import Exits
-from ringfence.points import attempt_recorder
-from ringfence.ports.sandbox import Mount, SandboxSpec, Workspace
-
-ROOT = Path(__file__).parents[2]
-RUN = "run-1"
-BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-
-
-@dataclass
-class Room:
-    """A sandbox with the network of a set-up phase."""
-
-    sandboxes: BubblewrapSandboxes
-    log: SqliteAuditLog
-    tree: Path
-    bundle: Path = BUNDLE
-    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def run(self, *argv: str, hosts: tuple[tuple[str, int], ...] = ()) -> tuple[int | None, str]:
-        """Run a command that may reach these hosts; its exit code and output."""
-        boundary = _boundary(hosts)
-        recording = attempt_recorder(self.log)
-        limits = boundary.limits.sandbox
-        mounts = (Mount(Path("/usr"), "/usr"),)
-        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/agent"}
-        spec = SandboxSpec(RUN, "setup", argv, limits, 120.0, Workspace(self.tree), mounts, environment)
-        with EgressProcess(recording, names=self.names, user=USER) as egress:
-            exits = Exits(RUN, boundary, egress, self.log, self.bundle.read_bytes())
-            furnished = exits.furnish(spec)
-            with self.sandboxes.hold(furnished) as held, exits.open(furnished, held) as gone:
-                outcome = held.run(stop=gone)
-        return outcome.exit_code, outcome.output.decode(errors="replace")
-
-    def decided(self) -> list[EgressDecided]:
-        events = [from_json(record.event) for record in self.log.records(RUN)]
-        return [event for event in events if isinstance(event, EgressDecided)]
-
-
-def _boundary(hosts: tuple[tuple[str, int], ...]) -> Boundary:
-    read = parse((ROOT / "examples" / "boundaries" / "minimal.yaml").read_text())
-    assert isinstance(read, Boundary)
-    rules = tuple(NetworkRule(host=host, port=port, purpose="registry") for host, port in dict.fromkeys(hosts))
-    return read.model_copy(update={"network": Network(setup=rules, agent=(), validation=())})
-
-
-@pytest.fixture
-def room(tmp_path: Path) -> Iterator[Room]:
-    if not BUNDLE.is_file():
-        pytest.skip("there is no bundle of certificates on this machine")
-    sandboxes = BubblewrapSandboxes(tmp_path)
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    sandboxes.own(RUN, tree)
-    log = SqliteAuditLog(tmp_path / "audit.sqlite", clock=SystemClock(), redact=lambda text: text)
-    yield Room(sandboxes, log, tree)
-    log.close()
-    sandboxes.reclaim(RUN)
+from sandboxed import Room
+from world import GOOD, OTHER, PUBLIC, World
 
 
 def _asked(*argv: str, timeout: float = 60.0) -> str:

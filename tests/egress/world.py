@@ -8,8 +8,9 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,7 +22,8 @@ from cryptography.x509.oid import NameOID
 
 from ringfence.domain.hosts import HostRule
 from ringfence.egress.attempt import Attempt
-from ringfence.egress.process import EgressProcess
+from ringfence.egress.process import EgressProcess, Inspecting, UpstreamProxy
+from ringfence.ports.broker import Secret
 from ringfence.ports.egress import EgressPolicy, OpenDoor
 
 USER = 64922 if os.geteuid() == 0 else None
@@ -124,6 +126,7 @@ class Client:
     world: World
     door: OpenDoor
     proxy: EgressProcess
+    authority: str = ""  # of this sandbox alone
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
@@ -148,6 +151,38 @@ class Client:
         head, sock = self.tunnel(host, port)
         with sock:
             return head + everything(sock)
+
+    def inspected(
+        self,
+        host: str = GOOD,
+        *,
+        method: str = "GET",
+        target: str = "/x",
+        headers: tuple[tuple[str, str], ...] = (),
+        body: bytes | None = None,
+        named: str | None = None,
+    ) -> tuple[int, bytes]:
+        """A request through a tunnel whose TLS ends in the proxy; status and body of the answer."""
+        with self.opened(host) as tls:
+            length = [("Content-Length", str(len(body)))] if body is not None else []
+            fields = [("Host", named or host), *length, *headers, ("Connection", "close")]
+            lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+            with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLError):  # it may refuse before it has heard all
+                tls.sendall(f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + (body or b""))
+            answer = everything(tls)
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]) if head else 0, rest
+
+    @contextmanager
+    def opened(self, host: str = GOOD, *, alpn: tuple[str, ...] = ("http/1.1",)) -> Iterator[ssl.SSLSocket]:
+        """A tunnel with TLS by the sandbox's own authority, and by no other."""
+        head, sock = self.tunnel(host)
+        with sock:
+            assert head.startswith(b"HTTP/1.1 200 "), head
+            context = ssl.create_default_context(cadata=self.authority)
+            context.set_alpn_protocols(list(alpn))
+            with context.wrap_socket(sock, server_hostname=host) as tls:
+                yield tls
 
     def fetch(
         self, host: str = GOOD, *, sni: str | None = None, port: int = 443, request: bytes | None = None
@@ -218,7 +253,7 @@ def certificate(folder: Path, names: tuple[str, ...]) -> tuple[Path, Path]:
     return folder / "authority.pem", folder / "server.pem"
 
 
-def _listen(stack: ExitStack, address: str, port: int, serve: Callable[[socket.socket], None]) -> None:
+def listen(stack: ExitStack, address: str, port: int, serve: Callable[[socket.socket], None]) -> None:
     family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
     listener = socket.create_server((address, port), family=family, backlog=64)
 
@@ -282,13 +317,13 @@ def world(folder: Path) -> Iterator[World]:
 
     with ExitStack() as stack:
         for port in (80, 443):
-            _listen(stack, PUBLIC, port, good)
-        _listen(stack, PUBLIC, 8081, silent)
-        _listen(stack, PRIVATE, 8080, good)
+            listen(stack, PUBLIC, port, good)
+        listen(stack, PUBLIC, 8081, silent)
+        listen(stack, PRIVATE, 8080, good)
         for address in (*TRAPS, *TRAPS_6):
             for port in PORTS:
                 if (address, port) != (PRIVATE, 8080):
-                    _listen(stack, address, port, trap)
+                    listen(stack, address, port, trap)
         yield made
 
 
@@ -305,12 +340,28 @@ NAMES = {
 
 @contextmanager
 def client(
-    made: World, *, names: dict[str, tuple[str, ...]] | None = None, patience: float = 10.0, **policy: object
+    made: World,
+    *,
+    names: dict[str, tuple[str, ...]] | None = None,
+    patience: float = 10.0,
+    secrets: dict[str, str] | None = None,
+    upstream: UpstreamProxy | None = None,
+    **policy: object,
 ) -> Iterator[Client]:
-    """A proxy with one open door."""
+    """A proxy with one open door; it opens TLS when it has secrets, even if none."""
+    held = {name: Secret(value) for name, value in (secrets or {}).items()}
+    opening = Inspecting(made.authority.read_text(), time.time, held)
     with (
-        EgressProcess(made.record, names={**NAMES, **(names or {})}, user=USER, patience=patience) as proxy,
+        EgressProcess(
+            made.record,
+            names={**NAMES, **(names or {})},
+            inspecting=opening,
+            upstream=upstream,
+            user=USER,
+            patience=patience,
+        ) as proxy,
         socket.create_server(("127.0.0.1", 0), backlog=256) as listener,
-        proxy.open(listener, replace(POLICY, **policy)) as door,  # type: ignore[arg-type]
     ):
-        yield Client(listener.getsockname()[1], made, door, proxy)
+        authority = proxy.authority(60.0) if secrets is not None else ""
+        with proxy.open(listener, replace(POLICY, authority=authority, **policy)) as door:  # type: ignore[arg-type]
+            yield Client(listener.getsockname()[1], made, door, proxy, authority)

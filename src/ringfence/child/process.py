@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -108,6 +108,7 @@ class DoorProcess(Generic[R]):
         self._user = user
         self._patience = patience
         self._doors: dict[int, Door] = {}
+        self._asked: dict[int, Future[dict[str, Any]]] = {}
         self._numbers = 0
         self._lock = threading.Lock()
         self._ready = threading.Event()
@@ -151,6 +152,24 @@ class DoorProcess(Generic[R]):
     def alive(self) -> bool:
         """Whether the process is there and answers."""
         return self._ready.is_set() and not self._dead.is_set() and self._child.running
+
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Ask the process something; its answer. Errors: `ControlMissing`."""
+        answer: Future[dict[str, Any]] = Future()
+        with self._lock:
+            self._numbers += 1
+            number = self._numbers
+            self._asked[number] = answer
+        try:
+            if not self.alive():
+                raise self._point.gone()
+            self._child.send({"kind": "ask", "id": number, "question": question})
+            return answer.result(_OPEN_SECONDS)
+        except (CancelledError, TimeoutError):
+            raise self._point.gone() from None
+        finally:
+            with self._lock:
+                del self._asked[number]
 
     @contextmanager
     def open(self, listener: socket.socket, *, run: str, door: str, policy: dict[str, Any]) -> Iterator[Door]:
@@ -196,6 +215,8 @@ class DoorProcess(Generic[R]):
             with self._lock:
                 for door in self._doors.values():
                     door.wake()
+                for asked in self._asked.values():
+                    asked.cancel()
 
     def _heard(self, frame: Frame) -> None:
         header = frame.header
@@ -209,6 +230,8 @@ class DoorProcess(Generic[R]):
                 self._failure = InputError(said["what"], where=said["where"], mend=said["mend"])
             case "record":
                 self._take(frame)
+            case "answer":
+                self._answered(header)
             case "opened" | "refused" if door is not None:
                 door.refused = str(header.get("why", "")) if frame.kind == "refused" else ""
                 door.answered.set()
@@ -216,6 +239,12 @@ class DoorProcess(Generic[R]):
                 door.code = door.code or str(header.get("code", "denied"))[:100]
             case "closed" if door is not None:
                 door.closed.set()
+
+    def _answered(self, header: dict[str, Any]) -> None:
+        with self._lock:
+            asked = self._asked.get(header["id"]) if isinstance(header.get("id"), int) else None
+            if asked is not None and isinstance(header.get("answer"), dict) and not asked.done():
+                asked.set_result(header["answer"])
 
     def _take(self, frame: Frame) -> None:
         """Have something recorded, and tell the process whether it was."""

@@ -18,6 +18,7 @@ from ringfence.domain.errors import InputError
 _RECORD_SECONDS = 30.0
 _CONNECTIONS = 64  # of one door at once; more wait in the listener's queue
 _GOODBYE_SECONDS = 10.0
+_LONGEST_POLICY = 192 << 10  # of one message; the kernel takes no longer one
 
 
 class Control:
@@ -25,6 +26,8 @@ class Control:
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
+        #: What the process says when the worker asks it something; set by what begins to serve.
+        self.answers: Callable[[dict[str, Any]], dict[str, Any]] = lambda _question: {}
         self._waiting: dict[int, asyncio.Future[Frame]] = {}
         self._records = 0
 
@@ -158,6 +161,8 @@ class Server:
                 task = asyncio.ensure_future(self._close(number))
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
+            case "ask":
+                self._control.tell("answer", id=number, answer=self._control.answers(frame.header["question"]))
             case "ping":
                 self._control.tell("pong")
             case other:
@@ -207,7 +212,7 @@ def _receive_doors(doors: socket.socket, server: Server) -> None:
     doors.setblocking(False)
 
     def came() -> None:
-        message, fds, _, _ = socket.recv_fds(doors, 1 << 16, 4)
+        message, fds, _, _ = socket.recv_fds(doors, _LONGEST_POLICY, 4)
         if not message:
             loop.remove_reader(doors)
             return

@@ -66,7 +66,7 @@ def show_network(look: Reading, run: str, *, json: bool) -> None:
 
 def _tried(when: float, one: e.EgressDecided) -> tuple[str, ...]:
     where = one.destination + one.path + (f" ({one.address})" if one.address else "")
-    why = one.rule + (f": {one.reason}" if one.reason else "")
+    why = one.rule + (f" with {one.credential}" if one.credential else "") + (f": {one.reason}" if one.reason else "")
     size = (str(one.sent), str(one.received), f"{one.seconds:.2f}")
     return (moment(when), one.phase, one.command[:40], one.method, where, one.decision, *size, why)
 

@@ -70,7 +70,10 @@ def not_checked(facts: Facts) -> tuple[str, ...]:
     if any(one.flaky for one in facts.checks):
         flaky = ", ".join(one.name for one in facts.checks if one.flaky)
         gaps.append(f"These checks came out differently on the same tree, so their passing proves little: {flaky}.")
-    if any(one.decision == "allow" and one.tunnel for one in facts.network):
+    # An inspected tunnel has no bytes of its own: they are those of the requests in it.
+    if any(
+        one.decision == "allow" and one.tunnel and one.sent + one.received + one.unfinished for one in facts.network
+    ):
         gaps.append("What went through encrypted tunnels to allowed hosts was counted, not read.")
     if facts.replaced is not None and (facts.replaced.fault or not any(one.old_tests for one in facts.checks)):
         # Why not is shown where the tests are, as code: git may have named a path that the agent chose.
@@ -112,7 +115,9 @@ def _claims(
         "network": [
             {
                 "phase": one.phase, "destination": one.destination, "decision": one.decision, "rule": one.rule,
-                "times": one.times, "sent": one.sent, "received": one.received, "unfinished": one.unfinished,
+                "credential": one.credential, "asked": list(one.asked),
+                "times": one.times, "sent": one.sent, "received": one.received,
+                "unfinished": one.unfinished,
             }
             for one in facts.network
         ],

@@ -19,6 +19,8 @@ from ringfence.domain.limits import SandboxLimits as SandboxLimits
 from ringfence.domain.model_section import DataClass as DataClass
 from ringfence.domain.model_section import Models as Models
 from ringfence.domain.model_section import Route as Route
+from ringfence.domain.network_section import Network as Network
+from ringfence.domain.network_section import NetworkRule as NetworkRule
 from ringfence.domain.prices import Prices as Prices
 from ringfence.domain.section import Argv as Argv
 from ringfence.domain.section import Names as Names
@@ -142,37 +144,6 @@ class Commands(Section):
     repositories: dict[str, RepositoryCommands] = Field(description="For each writable repository, its commands.")
 
 
-class NetworkRule(Section):
-    """One host that may be reached in a phase."""
-
-    host: str = Field(description="A host name, or one leading wildcard label (*.example.com).")
-    port: int = Field(default=443, ge=1, le=65535, description="TCP port.")
-    purpose: Literal["registry", "service", "provider"] = Field(
-        description="Why it is reachable. service: one internal host, which also gets a door of its own: inside, its "
-        "name and port lead there directly, for clients that speak no proxy."
-    )
-    cidrs: Names = Field(
-        default=(),
-        description="Networks in which this very host may be although they are private or loopback; nothing else "
-        "reaches them by this rule.",
-    )
-    inspect: bool = Field(
-        default=False, description="Whether TLS is opened to judge methods and paths; not enforced by this version."
-    )
-
-
-class Network(Section):
-    """What can be reached from a sandbox, by phase. Default deny."""
-
-    setup: Annotated[tuple[NetworkRule, ...], BeforeValidator(as_tuple)] = Field(
-        description="While set-up commands run."
-    )
-    agent: Annotated[tuple[NetworkRule, ...], BeforeValidator(as_tuple)] = Field(
-        description="While the agent works (the model gateway needs no rule here)."
-    )
-    validation: Annotated[tuple[NetworkRule, ...], BeforeValidator(as_tuple)] = Field(description="While checks run.")
-
-
 class Pattern(Section):
     """A format of secrets that only this organisation has."""
 
@@ -204,8 +175,10 @@ class SecretUse(Section):
     """A secret by name and what it may be used for. Where its value is kept stands in the settings."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="The name that settings and routes use.")
-    purpose: Literal["checkout", "publish", "model", "registry", "mint"] = Field(
-        description="The one thing it is for. mint: it makes short-lived tokens at the code host and does nothing else."
+    purpose: Literal["checkout", "publish", "model", "registry", "canary", "mint"] = Field(
+        description="The one thing it is for. registry: the egress proxy puts it on requests. canary: a made-up value "
+        "that opens nothing, and that the proxy looks for in what leaves. mint: it makes short-lived tokens at the "
+        "code host and does nothing else."
     )
     repositories: Names = Field(default=(), description="For checkout and publish: the repositories it may touch.")
     kind: Literal["minted", "durable"] | None = Field(

@@ -93,7 +93,14 @@ def _of_network(boundary: Boundary) -> Iterator[str]:
     for phase in open_phases:
         hosts = ", ".join(f"{rule.host}:{rule.port}" for rule in boundary.network_rules(phase))
         yield f"In phase {phase} sandboxes may connect to {hosts} by way of the egress proxy, and to nothing else."
-    yield "What goes through an encrypted tunnel to one of these hosts is counted and not read: code may leave there."
+    rules = [rule for phase in open_phases for rule in boundary.network_rules(phase)]
+    read = ", ".join(dict.fromkeys(f"{rule.host}:{rule.port}" for rule in rules if rule.inspect))
+    if read:
+        yield f"Requests to {read} are read, judged by method and path, and searched for secrets, but not for code."
+    if any(not rule.inspect for rule in rules):
+        other = " other" if any(rule.inspect for rule in rules) else ""
+        what = f"What goes through an encrypted tunnel to one of these{other} hosts is counted and not read"
+        yield f"{what}: code may leave there."
 
 
 def _stays(route: Route) -> bool:

@@ -131,7 +131,11 @@ def _network(boundary: Boundary) -> _Answer:
 
 def _way_out(rule: NetworkRule) -> str:
     inside = f", inside {' and '.join(rule.cidrs)}" if rule.cidrs else ""
-    return f"{rule.host}:{rule.port} ({rule.purpose}{inside})"
+    inspected = ", inspected" if rule.inspect else ""
+    asked = f": {' '.join(rule.methods) or 'any method'} {' '.join(rule.paths) or 'any path'}" if rule.inspect else ""
+    put = f", with {rule.credential.secret} put on" if rule.credential is not None else ""
+    whose = f", for {', '.join(rule.commands)} alone" if rule.commands else ""
+    return f"{rule.host}:{rule.port} ({rule.purpose}{inside}{inspected}{asked}{put}{whose})"
 
 
 def _models(boundary: Boundary) -> _Answer:

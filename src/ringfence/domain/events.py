@@ -215,7 +215,8 @@ class EgressDecided:
     port: int = 0
     address: str = ""  # what it was connected to
     method: str = ""  # CONNECT for a tunnel, TCP for a service's own door
-    path: str = ""  # of a plain request, without its query
+    path: str = ""  # where it is known (plain requests, and inspected ones), without its query
+    credential: str = ""  # the name of the secret that the proxy put on
     status: int = 0
     sent: int = 0
     received: int = 0

@@ -57,6 +57,10 @@ class ModelFacts:
         return f"about {shown(self.cost)} {self.currency}, an estimate by the prices of {self.as_of}"
 
 
+#: Of what was asked of one destination, so many are named in reports, and so long.
+_MOST_ASKED, _LONGEST_ASKED = 4, 120
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkFacts:
     """What went to one destination in one phase, or tried to."""
@@ -65,10 +69,12 @@ class NetworkFacts:
     destination: str
     decision: str
     rule: str
-    tunnel: bool  # what was inside is not known
+    tunnel: bool  # what was inside is not known, or stands in rows of its own where it was inspected
+    credential: str = ""  # the secret that was put on, by name
     times: int = 0
     sent: int = 0
     received: int = 0
+    asked: tuple[str, ...] = ()  # methods and paths where they are known, the first few
     unfinished: int = 0  # let out, and nothing is known of the end: the worker or the proxy died
 
 
@@ -204,15 +210,19 @@ def _models(calls: tuple[e.ModelCalled, ...]) -> tuple[ModelFacts, ...]:
 
 def _network(asked: tuple[e.EgressAsked, ...], decided: tuple[e.EgressDecided, ...]) -> tuple[NetworkFacts, ...]:
     """One row for each destination, phase and outcome; an attempt that was let out and never ended counts too."""
-    rows: dict[tuple[str, str, str, str, bool], NetworkFacts] = {}
+    rows: dict[tuple[str, str, str, str, bool, str], NetworkFacts] = {}
     for one in decided:
-        key = (one.phase, one.destination, one.decision, one.rule, one.method in ("CONNECT", "TCP"))
+        tunnel = one.method in ("CONNECT", "TCP")
+        key = (one.phase, one.destination, one.decision, one.rule, tunnel, one.credential)
         row = rows.get(key, NetworkFacts(*key))
-        rows[key] = replace(row, times=row.times + 1, sent=row.sent + one.sent, received=row.received + one.received)
+        named = row.asked if tunnel or not one.path else (*row.asked, f"{one.method} {one.path}"[:_LONGEST_ASKED])
+        named = tuple(dict.fromkeys(named))[:_MOST_ASKED]
+        sent, received = row.sent + one.sent, row.received + one.received
+        rows[key] = replace(row, times=row.times + 1, sent=sent, received=received, asked=named)
     ended = {one.attempt for one in decided}
     for start in asked:
         if start.attempt not in ended:
-            key = (start.phase, start.destination, "allow", start.rule, True)
+            key = (start.phase, start.destination, "allow", start.rule, True, "")
             row = rows.get(key, NetworkFacts(*key))
             rows[key] = replace(row, times=row.times + 1, unfinished=row.unfinished + 1)
     return tuple(rows.values())

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from ringfence.domain.decision import Allow, Decision, Deny, Reason, Source
+from ringfence.domain.web_paths import Ambiguous, covered, readings
 
 LONGEST_NAME = 253
+#: What may be asked of a host whose requests are read: no tunnels, no echo, and nothing that nobody knows.
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
@@ -68,6 +71,16 @@ NEVER: tuple[_Network, ...] = tuple(
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """Which secret is put on requests, and how: never its value."""
+
+    secret: str
+    scheme: str  # "bearer", "basic" or "header"
+    username: str = ""
+    header: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class HostRule:
     """One way out: a name, or one leading wildcard label over a name, and a port."""
 
@@ -75,6 +88,10 @@ class HostRule:
     host: str
     port: int
     cidrs: tuple[str, ...] = ()  # networks in which this host may be although they are forbidden
+    inspect: bool = False  # what is asked of it is read and judged
+    methods: tuple[str, ...] = ()  # empty: all
+    paths: tuple[str, ...] = ()  # patterns; empty: all
+    credential: Credential | None = None
 
     def covers(self, host: str, port: int) -> bool:
         """Whether it speaks of this destination. `host` has passed `name_fault`."""
@@ -116,10 +133,39 @@ def judge_host(rules: Sequence[HostRule], phase: str, host: str, port: int) -> H
     if not isinstance(port, int) or not 0 < port < 65536:
         return _deny("network.port", Reason.MALFORMED, f"port {port!r} does not exist")
     folded = host.lower()
-    rule = next((rule for rule in rules if rule.covers(folded, port)), None)
+    rule = next(iter(_speaking(rules, folded, port)), None)
     if rule is None:
         return _deny(f"network.{phase}", Reason.NOT_LISTED, f"{shown(folded)}:{port} is not listed for phase {phase}")
     return rule
+
+
+def judge_request(
+    rules: Sequence[HostRule], phase: str, host: str, port: int, *, asked: tuple[str, str]
+) -> HostRule | Deny:
+    """The rule that lets a method and a target be asked of a host whose requests are read; or the denial."""
+    judged = judge_host(rules, phase, host, port)
+    if isinstance(judged, Deny):
+        return judged
+    method, target = asked
+    try:
+        read = readings(target)
+    except Ambiguous as ambiguous:
+        return _deny("network.path", Reason.MALFORMED, f"{shown(target.partition('?')[0])} is refused: {ambiguous}")
+    if method not in METHODS:
+        return _deny("network.method", Reason.NOT_LISTED, f"{shown(method)} is never passed on")
+    for rule in _speaking(rules, host.lower(), port):
+        if (not rule.methods or method in rule.methods) and covered(rule.paths, read):
+            return rule
+    return _deny(judged.name, Reason.NOT_LISTED, f"{method} {shown(read[-1])} is not listed for {host} in {phase}")
+
+
+def _speaking(rules: Sequence[HostRule], host: str, port: int) -> list[HostRule]:
+    """The rules that speak of a destination; where one names it, wildcards do not count."""
+    found = [rule for rule in rules if rule.covers(host, port)]
+    named = [rule for rule in found if rule.host == host]
+    # Where one of them reads what is asked, none may let it pass unread.
+    read = [rule for rule in named or found if rule.inspect]
+    return read or named or found
 
 
 def judge_addresses(rule: HostRule, addresses: Sequence[str]) -> Decision:

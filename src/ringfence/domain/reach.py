@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ringfence.domain.boundary import Boundary, Repository
+from ringfence.domain.boundary import Boundary, NetworkRule, Repository
 from ringfence.domain.dataflow import sent
 from ringfence.domain.measures import duration_text, size_text
 
@@ -34,6 +34,10 @@ class Difference:
         return not (self.opened or self.closed or self.changed)
 
 
+#: What a secret without repositories is used for.
+_BOUND = {"model": ("its route",), "registry": ("its network rules",)}
+
+
 def difference(old: Boundary, new: Boundary) -> Difference:
     """What became reachable, what no longer is, and every other value that changed."""
     before, after = set(_reach(old)), set(_reach(new))
@@ -55,16 +59,29 @@ def _reach(boundary: Boundary) -> Iterator[str]:
         for name in sent(boundary, route):
             yield f"content of {name} may be sent to {route.endpoint} ({where})"
     for use in boundary.secrets:
-        for name in use.repositories or (() if use.purpose == "mint" else ("its route",)):
+        for name in use.repositories or _BOUND.get(use.purpose, ()):
             how = f"a token minted with {use.minter}" if use.kind == "minted" else f"the durable secret {use.name}"
             yield f"{how} may be used for the {use.purpose} of {name}"
     for phase in ("setup", "agent", "validation"):
         for rule in boundary.network_rules(phase):
-            yield f"{phase} may connect to {rule.host}:{rule.port}"
+            yield from _asked(phase, rule)
             yield from (f"{phase} may connect to {rule.host}:{rule.port} inside {network}" for network in rule.cidrs)
     yield from (f"tickets of {person} are taken" for person in boundary.tickets.requesters)
     yield from (f"tickets of type {kind} are taken" for kind in boundary.tickets.types)
     yield from (f"{reader} may read the logs" for reader in boundary.logs.readers)
+
+
+def _asked(phase: str, rule: NetworkRule) -> Iterator[str]:
+    """What a rule opens, in as many lines as there are things that could be taken away."""
+    whose = [f"the command {name!a} of {phase}" for name in rule.commands] or [phase]
+    for who in whose:
+        yield f"{who} may connect to {rule.host}:{rule.port}"
+        if not rule.inspect:
+            continue
+        put = f" with {rule.credential.secret} put on" if rule.credential is not None else ""
+        for method in rule.methods or ("any method",):
+            for path in rule.paths or ("any path",):
+                yield f"{who} may ask {rule.host}:{rule.port} for {method} {path}{put}"
 
 
 def _reach_of(boundary: Boundary, repository: Repository) -> Iterator[str]:
@@ -98,12 +115,21 @@ def _restraints(boundary: Boundary) -> Iterator[str]:
         for check in commands.checks:
             if check.required:
                 yield f"check {check.name} must pass in {name}"
+    yield from _watched(boundary)
     yield from (f"format {secret.name} is redacted" for secret in boundary.logs.redaction.patterns)
     if boundary.limits.sandbox.cgroup == "required":
         yield "no sandbox runs without a cgroup"
     if boundary.approval.pull_request == "draft":
         yield "pull requests are opened as drafts"
     yield from (f"a merge needs {count} human approvals" for count in range(1, boundary.approval.reviewers + 1))
+
+
+def _watched(boundary: Boundary) -> Iterator[str]:
+    for phase in ("setup", "agent", "validation"):
+        read = (rule for rule in boundary.network_rules(phase) if rule.inspect)
+        yield from (f"what {phase} asks of {rule.host}:{rule.port} is read and judged" for rule in read)
+    if boundary.network.on_leak == "stop":
+        yield "a run ends when a secret of ours wants to leave by an inspected host"
 
 
 def _at(boundary: Boundary, steps: tuple[str, ...]) -> dict[str, Any]:

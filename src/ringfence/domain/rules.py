@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from ringfence.domain.boundary import Boundary, Repository, Route, SecretUse, Stage
+from ringfence.domain.boundary import Boundary, NetworkRule, Repository, Route, SecretUse, Stage
 from ringfence.domain.decision import Allow, Decision, Deny, Reason, Source
 from ringfence.domain.globs import fold, matches_branch, protects
-from ringfence.domain.hosts import HostRule, judge_addresses, judge_host
+from ringfence.domain.hosts import Credential, HostRule, judge_addresses, judge_host
 from ringfence.domain.patch import FileChange
 from ringfence.domain.paths import link_fault, path_fault, ref_fault
 from ringfence.domain.ticket import TICKET_ID, Ticket
@@ -272,12 +272,37 @@ def _may_send(boundary: Boundary, route: Route, listed: Repository) -> Deny | No
     return None
 
 
-def host_rules(boundary: Boundary, phase: str) -> tuple[HostRule, ...]:
-    """The ways out of a phase as values, for the proxy that decides by them without the document."""
-    rules = boundary.network_rules(phase)
-    return tuple(
-        HostRule(f"network.{phase}.{rule.host}:{rule.port}", rule.host, rule.port, rule.cidrs) for rule in rules
-    )
+def host_rules(boundary: Boundary, phase: str, command: str | None = None) -> tuple[HostRule, ...]:
+    """The ways out of a phase as values, for the proxy that decides by them without the document.
+
+    With a command (`command_name`), those that are for it; without one, all that the phase has.
+    """
+    named: dict[str, int] = {}
+    found = []
+    for rule in boundary.network_rules(phase):
+        name = f"network.{phase}.{rule.host}:{rule.port}"
+        named[name] = named.get(name, 0) + 1
+        if command is None or not rule.commands or command in rule.commands:
+            found.append(_host_rule(rule, name if named[name] == 1 else f"{name}#{named[name]}"))
+    return tuple(found)
+
+
+def _host_rule(rule: NetworkRule, name: str) -> HostRule:
+    put = rule.credential
+    credential = Credential(put.secret, put.scheme, put.username or "", put.header or "") if put is not None else None
+    return HostRule(name, rule.host, rule.port, rule.cidrs, rule.inspect, rule.methods, rule.paths, credential)
+
+
+def command_name(boundary: Boundary, repository: str, phase: str, argv: tuple[str, ...]) -> str:
+    """What network rules call a command of a repository: a check's name, a set-up command's words; empty for others."""
+    commands = boundary.commands.repositories.get(repository)
+    if commands is None:
+        return ""
+    if phase == "setup":
+        return " ".join(argv) if argv in commands.setup else ""
+    if phase == "validation":
+        return next((check.name for check in commands.checks if check.run == argv), "")
+    return ""
 
 
 @_closed("network", Source.EGRESS)

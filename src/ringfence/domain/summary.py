@@ -200,7 +200,12 @@ def _way_out(one: NetworkFacts) -> str:
     text = f"- Network: {code(one.decision, 20)} {code(one.destination)} by rule {code(one.rule, 80)}"
     if one.phase:
         text += f" while {code(one.phase, 20)}"
+    if one.credential:
+        text += f", with {code(one.credential, 60)} put on outside"
     text += f": {_count(one.times, 'time')}, {one.sent} bytes out, {one.received} in"
+    if one.asked:
+        text += f"; {', '.join(code(asked, 120) for asked in one.asked)}"
+        text += " and more" if one.times > len(one.asked) else ""
     return text + (f", {one.unfinished} of them without a recorded end" if one.unfinished else "")
 
 

@@ -26,6 +26,7 @@ class Attempt:
     address: str
     method: str
     path: str
+    credential: str  # the name of the secret that was put on
     decision: str  # "allow" or "deny"
     rule: str
     reason: str
@@ -57,7 +58,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(
         ("id", "moment", "run", "door", "role", "phase", "command", "host", "address", "method", "path"), (str,)
     ),
-    **dict.fromkeys(("decision", "rule", "reason"), (str,)),
+    **dict.fromkeys(("credential", "decision", "rule", "reason"), (str,)),
     **dict.fromkeys(("port", "status", "sent", "received"), (int,)),
     "seconds": (int, float),
 }

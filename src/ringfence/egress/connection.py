@@ -8,6 +8,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from ringfence.child.agent_socket import AgentSocket
@@ -23,6 +24,7 @@ _LOOK_SECONDS = 10.0
 _DIAL_SECONDS = 5.0
 _MOST_ADDRESSES = 16
 _MOST_DIALLED = 4
+_SLICE = 16 << 10
 _LOOKUPS = 64  # threads of the process that look names up
 #: Names of one door that are looked up at once.
 LOOKUPS_OF_A_DOOR = 8
@@ -61,15 +63,21 @@ def _resolve(host: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(address[0]) for *_, address in found))[:_MOST_ADDRESSES]
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What the connections of one door do in turns, so that they do not take it from other doors."""
+
+    lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKUPS_OF_A_DOOR))
+    scans: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class ProxyConnection:
     """Serves one connection until its end."""
 
-    def __init__(
-        self, door: Door, names: Names, turn: asyncio.Semaphore, recorder: Recorder, agent: AgentSocket
-    ) -> None:
+    def __init__(self, door: Door, names: Names, turns: Turns, recorder: Recorder, agent: AgentSocket) -> None:
         self._door = door
         self._names = names
-        self._turn = turn
+        self._turns = turns
         self._recorder = recorder
         self._agent = agent
         self._server: AgentSocket | None = None
@@ -112,6 +120,8 @@ class ProxyConnection:
                 return await self._unless_left(self._dial(command))
             case c.Relay():
                 return await self._relay(command)
+            case c.LookThrough():
+                return await self._look_through(command)
             case c.Hear():
                 return await _attempted(self._heard(self._agent, command.seconds), c.Left())
             case c.Say():
@@ -133,9 +143,18 @@ class ProxyConnection:
         await side.write(content, _WRITE_SECONDS)
         return c.Went()
 
+    async def _look_through(self, command: c.LookThrough) -> c.Reply:
+        """Slice by slice, and after each somebody else has a turn: this is the most that the proxy has to think."""
+        found = None
+        async with self._turns.scans:
+            for at in range(0, len(command.content), _SLICE):
+                found = command.scanner.feed(command.content[at : at + _SLICE])
+                await asyncio.sleep(0)
+            return c.Seen(command.scanner.finish() if command.final else found)
+
     async def _look(self, host: str) -> c.Reply:
         try:
-            return c.Found(await self._names.look(host, self._turn))
+            return c.Found(await self._names.look(host, self._turns.lookups))
         except TimeoutError:
             return c.Failed("its name was not looked up in time")
         except (OSError, UnicodeError) as error:

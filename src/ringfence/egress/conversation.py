@@ -8,6 +8,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from ringfence.domain.leaks import Scanner
 from ringfence.egress.attempt import Attempt
 from ringfence.egress.door import Meter
 
@@ -63,6 +64,15 @@ class SayServer:
 
 
 @dataclass(frozen=True, slots=True)
+class LookThrough:
+    """Look through bytes that want to leave; a door's connections take turns in this. → Seen"""
+
+    scanner: Scanner
+    content: bytes
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Relay:
     """Pass on what either side says until one of them ends, the meter stops or time is over. → Relayed"""
 
@@ -110,6 +120,20 @@ class Relayed:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """The name of a secret in what was looked through, or None."""
+
+    found: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Untrusted:
+    """A server whose certificate does not hold."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """It could not be done."""
 
@@ -131,7 +155,7 @@ class Went:
     """Done."""
 
 
-Command = Record | Look | Dial | Hear | Say | HearServer | SayServer | Relay
-Reply = Acknowledged | Found | Connected | Piece | Relayed | Failed | TimedOut | Left | Went
+Command = Record | Look | Dial | Hear | Say | HearServer | SayServer | LookThrough | Relay
+Reply = Acknowledged | Found | Connected | Piece | Seen | Relayed | Untrusted | Failed | TimedOut | Left | Went
 T = TypeVar("T")
 Steps = Generator[Command, Reply, T]

@@ -1,8 +1,11 @@
 """What the conversations of one door share: its policy, what is left of its budget, and whether it still answers."""
 
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from ringfence.domain.leaks import Leaks
+from ringfence.egress.authority import Authority
 from ringfence.ports.egress import EgressPolicy
 
 #: Refused attempts after which a door does not answer any more: whoever goes on like this will not stop by itself.
@@ -42,6 +45,25 @@ class Meter:
         return self.received_left >= 0
 
 
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The proxy of the operator's own network, by which everything goes out."""
+
+    host: str
+    port: int
+    authorization: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What the process has, and sandboxes never: whom it trusts, what it puts on requests, what it looks for."""
+
+    trust: ssl.SSLContext | None = None  # None: no connection is inspected
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    leaks: Leaks = field(default_factory=lambda: Leaks({}))
+    upstream: Upstream | None = None
+
+
 @dataclass(slots=True)
 class Door:
     """One command's way out."""
@@ -49,6 +71,8 @@ class Door:
     policy: EgressPolicy
     meter: Meter
     told: Callable[[str], None]  # called once, with why the run cannot go on
+    holdings: Holdings = field(default_factory=Holdings)
+    authority: Authority | None = None
     denied: str | None = None
     refusals: int = 0
     attempts: int = 0

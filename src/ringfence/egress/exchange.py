@@ -1,8 +1,9 @@
 """One connection of a sandbox to the proxy, from its first byte to its last, without I/O.
 
 The way: read a request (h11, so that where one ends is never a matter of opinion), judge it, and either
-open a tunnel whose TLS hello must name the same host, or pass one plain request on over a connection of its
-own. It yields commands and is told what came of them (conversation.py); it does not know what a socket is.
+open a tunnel whose TLS hello must name the same host (and whose TLS ends here where its rule says so), or pass
+one plain request on over a connection of its own. It yields commands and is told what came of them
+(conversation.py); it does not know what a socket is.
 """
 
 from collections.abc import Callable
@@ -14,14 +15,15 @@ from ringfence.domain.hosts import shown
 from ringfence.egress import conversation as c
 from ringfence.egress.conversation import Steps
 from ringfence.egress.door import Door
+from ringfence.egress.heads import sandbox_speaker, server_speaker
 from ringfence.egress.hello import ALERT, NotTls, read_hello
-from ringfence.egress.plain import Passage
-from ringfence.egress.target import Head, Target, read_target
-from ringfence.egress.trip import Refusal, Trip, hello_refused
+from ringfence.egress.inspection import Inspection
+from ringfence.egress.passage import Passage
+from ringfence.egress.sides import Sandbox, Server
+from ringfence.egress.target import Target, read_target
+from ringfence.egress.trip import Trip, hello_refused
 
-MAX_HEAD = 32 << 10
 _IDLE_SECONDS = 60.0  # between two requests
-_HEAD_SECONDS = 15.0  # for each piece of a request that has begun
 _HELLO_SECONDS = 15.0  # for all of a ClientHello
 
 
@@ -31,7 +33,8 @@ class Exchange:
     def __init__(self, door: Door, now: Callable[[], float]) -> None:
         self._door = door
         self._now = now
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        self._speaker = sandbox_speaker(Sandbox())
+        self._http = self._speaker.http
 
     def run(self) -> Steps[None]:
         """The whole of it. Drive it with the reply to each command."""
@@ -50,7 +53,7 @@ class Exchange:
     def _one(self) -> Steps[bool]:
         """One request; whether another one may follow."""
         try:
-            head = yield from self._head()
+            head = yield from self._speaker.head(_IDLE_SECONDS)
         except h11.RemoteProtocolError as error:
             yield from self._refuse_unread(Target("", 0, ""), f"this is no HTTP request: {error}")
             return False
@@ -63,28 +66,12 @@ class Exchange:
         trip = Trip(self._door, target, self._now)
         refusal = yield from trip.go()
         if refusal is not None:
-            yield from self._respond(refusal)
+            yield from self._speaker.refuse(refusal)
             return False
         if head.method == b"CONNECT":
             yield from self._tunnel(trip)
             return False
-        return (yield from Passage(self._door, self._http, head, trip).run())
-
-    def _head(self) -> Steps[Head | None]:
-        """The next request's head; None when there is none."""
-        seconds = _IDLE_SECONDS
-        while True:
-            event = self._http.next_event()
-            if event is h11.NEED_DATA:
-                reply = yield c.Hear(seconds)
-                if not isinstance(reply, c.Piece):
-                    return None
-                self._http.receive_data(reply.content)
-                seconds = _HEAD_SECONDS
-            elif isinstance(event, h11.Request):
-                return Head(event.method, event.target, event.http_version, tuple(event.headers))
-            else:
-                return None
+        return (yield from Passage(self._door, self._speaker, server_speaker(Server()), head, trip).run())
 
     def _tunnel(self, trip: Trip) -> Steps[None]:
         """Upstream is connected and has been sent nothing: what comes first must be TLS for this very host."""
@@ -99,6 +86,8 @@ class Exchange:
             yield c.Say(ALERT)
         elif hello is None:
             yield from trip.end("left")
+        elif trip.rule is not None and trip.rule.inspect:
+            yield from Inspection(self._door, trip, self._now).run(hello)
         else:
             yield from self._relay(trip, hello)
 
@@ -125,8 +114,12 @@ class Exchange:
     def _serve(self, target: Target) -> Steps[None]:
         """A door to one service: connected and passed on, or closed without a word."""
         trip = Trip(self._door, target, self._now)
-        if (yield from trip.go()) is None:
-            yield from self._relay(trip, b"")
+        if (yield from trip.go()) is not None:
+            return
+        if trip.early and not isinstance((yield c.Say(trip.early)), c.Went):
+            yield from trip.end("left")
+            return
+        yield from self._relay(trip, b"")
 
     def _relay(self, trip: Trip, first: bytes) -> Steps[None]:
         policy = self._door.policy
@@ -144,30 +137,4 @@ class Exchange:
         """Refuse a request without a destination that could be judged."""
         denied = deny or Deny("network.request", Reason.MALFORMED, Source.EGRESS, detail)
         refusal = yield from Trip(self._door, target, self._now).deny(denied)
-        yield from self._respond(refusal)
-
-    def _respond(self, refusal: Refusal) -> Steps[None]:
-        if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            yield c.Say(refusal_bytes(self._http, refusal))
-
-
-def refusal_bytes(http: h11.Connection, refusal: Refusal) -> bytes:
-    """A refusal as a response; the rule stands in the reason, which is all that some clients show."""
-    body = f"ringfence: {refusal.detail} (rule {refusal.rule})\n".encode("ascii", "replace")
-    headers = [
-        ("content-type", "text/plain; charset=us-ascii"),
-        ("content-length", str(len(body))),
-        ("x-ringfence-rule", refusal.rule.encode("ascii", "replace").decode()),
-        ("connection", "close"),
-    ]
-    words = "Refused" if refusal.status < 500 else "Unreachable"
-    reason = f"{words} by ringfence, rule {refusal.rule}".encode("ascii", "replace")
-    head = h11.Response(status_code=refusal.status, headers=headers, reason=reason)
-    sent = http.send(head) or b""
-    # HEAD has an answer without a body; h11 says so by refusing to send one.
-    if http.their_state is not h11.ERROR and http.our_state is h11.SEND_BODY:
-        try:
-            sent += http.send(h11.Data(data=body)) or b""
-        except h11.LocalProtocolError:
-            return sent
-    return sent
+        yield from self._speaker.refuse(refusal)

@@ -1,6 +1,7 @@
 """The entry of the egress proxy's process: gives up what it can, then serves. Never started by a person.
 
-It imports nothing of the worker but this, and no package but h11.
+It imports nothing of the worker but this, and no packages but h11, cryptography (certificates of inspected hosts) and
+ahocorasick_rs (what must not leave).
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from ringfence.child.confine import confine
 from ringfence.child.wire import encode
 from ringfence.domain.errors import RingfenceError
+from ringfence.egress.authority import Authority
 from ringfence.egress.server import serve_doors
 
 
@@ -19,6 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     control = socket.socket(fileno=int(arguments[0]))
     doors = socket.socket(fileno=int(arguments[1]))
     user = None if arguments[2] == "-" else int(arguments[2])
+    Authority(0.0, 1.0).context("warm.example.internal")  # what is imported late is imported now, for the same reason
     try:
         confine(user)
     except (RingfenceError, OSError) as error:

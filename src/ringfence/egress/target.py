@@ -42,6 +42,12 @@ class Target:
     port: int
     method: str
     path: str = ""
+    secure: bool = False  # inside a tunnel whose TLS ends here
+
+    @property
+    def authority(self) -> str:
+        """The host as a Host header names it."""
+        return self.host if self.port == (443 if self.secure else 80) else f"{self.host}:{self.port}"
 
     @property
     def recorded_path(self) -> str:
@@ -60,6 +66,19 @@ def read_target(head: Head) -> Target | Deny:
     target = _tunnel(text) if head.method == b"CONNECT" else _plain(text, head.method.decode("latin-1"))
     if isinstance(target, Deny):
         return target
+    return _disagreement(head, target) or _oddity(head) or target
+
+
+def read_inside(head: Head, tunnel: Target) -> Target | Deny:
+    """What a request inside a tunnel asks for: of the very host that the tunnel and its TLS are for."""
+    text = head.target.decode("latin-1")
+    if head.version != b"1.1":
+        return _malformed("HTTP/1.1 is spoken here")
+    if head.method == b"CONNECT" or not text.startswith("/") or len(text) > MAX_TARGET:
+        return _malformed("inside a tunnel the target is a path")
+    target = Target(tunnel.host, tunnel.port, head.method.decode("latin-1"), text, secure=True)
+    if head.values(b"upgrade"):
+        return _malformed("no other protocol is switched to here")
     return _disagreement(head, target) or _oddity(head) or target
 
 
@@ -99,7 +118,7 @@ def _disagreement(head: Head, target: Target) -> Deny | None:
     if host.lower() != target.host or (colon and _port(port) != target.port):
         detail = f"the Host header says {shown(named[0].decode('latin-1'))}, the target {target.host}:{target.port}"
         return Deny("network.host", Reason.MALFORMED, Source.EGRESS, detail)
-    if not colon and target.method != "CONNECT" and target.port != 80:
+    if not colon and target.method != "CONNECT" and target.port != (443 if target.secure else 80):
         return _malformed("the Host header lacks the port of the target")
     return None
 
@@ -126,18 +145,18 @@ def _malformed(detail: str) -> Deny:
 
 
 def outbound(head: Head, target: Target) -> Headers:
-    """The headers for the server: what speaks to a proxy is left here, and the connection ends with the answer."""
-    default = target.port == 80
-    host = target.host if default else f"{target.host}:{target.port}"
+    """The headers for the server: what speaks to a proxy is left here. A plain connection ends with the answer."""
     kept = [(name, value) for name, value in passing(head.headers) if name != b"host"]
-    return [(b"host", host.encode()), *kept, (b"connection", b"close")]
+    end = [] if target.secure else [(b"connection", b"close")]
+    return [(b"host", target.authority.encode()), *kept, *end]
 
 
-def inbound(headers: Headers) -> Headers:
-    """The headers of an answer; how it is framed towards the client is decided anew."""
+def inbound(headers: Headers, *, last: bool = False) -> Headers:
+    """The headers of an answer; how it is framed towards the client is decided anew. `last`: say that it ends here."""
     chunked = any(name == b"transfer-encoding" for name, _ in headers)
     framing = (b"transfer-encoding", b"content-length") if chunked else (b"transfer-encoding",)
-    return [(name, value) for name, value in passing(tuple(headers)) if name not in framing]
+    kept = [(name, value) for name, value in passing(tuple(headers)) if name not in framing]
+    return [*kept, (b"connection", b"close")] if last else kept
 
 
 def passing(headers: tuple[tuple[bytes, bytes], ...]) -> Headers:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ringfence.domain.decision import Deny, Reason, Source
-from ringfence.domain.hosts import HostRule, judge_addresses, judge_host, shown
+from ringfence.domain.hosts import HostRule, judge_addresses, judge_host, judge_request, shown
 from ringfence.egress import conversation as c
 from ringfence.egress.attempt import Attempt, Moment
 from ringfence.egress.conversation import Steps
 from ringfence.egress.door import Door
 from ringfence.egress.target import Target
+from ringfence.egress.upstream import tunnel
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +35,18 @@ class Trip:
         self._now = now
         self._began = now()
         self._id = door.next_id()
-        self._rule: HostRule | None = None
+        #: The rule that allows it, once one does.
+        self.rule: HostRule | None = None
         self._address = ""
+        #: What a server said before it was asked anything.
+        self.early = b""
 
     def go(self) -> Steps[Refusal | None]:
         """The whole way; None when there is a connection."""
         judged = self._judge()
         if isinstance(judged, Deny):
             return (yield from self.deny(judged))
-        self._rule = judged
+        self.rule = judged
         if not (yield from self._record("asked", "allow", judged.name)):
             return self._unrecorded()
         found = yield c.Look(self.target.host)
@@ -51,11 +55,26 @@ class Trip:
         decision = judge_addresses(judged, found.addresses)
         if isinstance(decision, Deny):
             return (yield from self.deny(decision))
-        reached = yield c.Dial(found.addresses, self.target.port)
-        if not isinstance(reached, c.Connected) or reached.address not in found.addresses:
+        upstream = self._door.holdings.upstream
+        if upstream is not None and not judged.cidrs:  # what is in the operator's own networks is not outside
+            reached, self.early = yield from tunnel(upstream, self.target)
+        else:
+            reached = yield c.Dial(found.addresses, self.target.port)
+            if isinstance(reached, c.Connected) and reached.address not in found.addresses:
+                reached = c.Failed("it was connected to another address")
+        if not isinstance(reached, c.Connected):
             return (yield from self._fail("not_reached", reached))
         self._address = reached.address
         return None
+
+    def within(self, outer: "Trip") -> Steps[Refusal | None]:
+        """The same for a request inside a tunnel that is open: it is judged and recorded, and goes where that leads."""
+        judged = self._judge()
+        if isinstance(judged, Deny):
+            return (yield from self.deny(judged))
+        self.rule, self._address = judged, outer._address
+        recorded = yield from self._record("asked", "allow", judged.name)
+        return None if recorded else self._unrecorded()
 
     def deny(self, deny: Deny, *, sent: int = 0, received: int = 0) -> Steps[Refusal]:
         """Record a denial; one that cannot be recorded shuts the door."""
@@ -67,7 +86,7 @@ class Trip:
 
     def end(self, why: str, *, status: int = 200, sent: int = 0, received: int = 0) -> Steps[bool]:
         """Record what became of an allowed attempt."""
-        rule = self._rule.name if self._rule is not None else "network"
+        rule = self.rule.name if self.rule is not None else "network"
         recorded = yield from self._record("ended", "allow", rule, why, status, sent, received)
         if not recorded:
             self._unrecorded()
@@ -77,7 +96,10 @@ class Trip:
         door, policy = self._door, self._door.policy
         if door.denied is not None:
             return _deny("egress.door", Reason.CONTROL_MISSING, f"this door is shut: {door.denied}")
-        judged = judge_host(policy.rules, policy.phase, self.target.host, self.target.port)
+        where = (self.target.host, self.target.port)
+        judged = judge_host(policy.rules, policy.phase, *where)
+        if isinstance(judged, HostRule) and judged.inspect and self.target.path:
+            judged = judge_request(policy.rules, policy.phase, *where, asked=(self.target.method, self.target.path))
         if isinstance(judged, Deny):
             return judged
         if judged.host.startswith("*.") and not door.may_name(self.target.host):
@@ -93,7 +115,7 @@ class Trip:
         status = 504 if isinstance(reply, c.TimedOut) else 502
         recorded = yield from self.end(f"{why}: {detail}", status=status)
         where = f"{shown(self.target.host)}:{self.target.port}"
-        rule = self._rule.name if self._rule is not None else "network"
+        rule = self.rule.name if self.rule is not None else "network"
         return Refusal(status, rule, f"{where} is allowed, but {detail}") if recorded else self._unrecorded()
 
     def _unrecorded(self) -> Refusal:
@@ -111,6 +133,7 @@ class Trip:
         received: int = 0,
     ) -> Steps[bool]:
         policy, target = self._door.policy, self.target
+        put = self.rule.credential if self.rule is not None and target.path and moment != "denied" else None
         attempt = Attempt(
             id=self._id,
             moment=moment,
@@ -124,6 +147,7 @@ class Trip:
             address=self._address,
             method=target.method[:30],
             path=target.recorded_path,
+            credential=put.secret if put is not None else "",
             decision=decision,
             rule=rule,
             reason=reason,

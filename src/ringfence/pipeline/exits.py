@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.errors import RunStopped
-from ringfence.domain.events import from_json
+from ringfence.domain.events import EgressDecided, GrantAsked, GrantMinted, GrantRevoked, from_json
 from ringfence.domain.hosts import HostRule
-from ringfence.domain.rules import host_rules
+from ringfence.domain.rules import command_name, host_rules
 from ringfence.domain.run import fold
 from ringfence.ports.audit_log import AuditLog
 from ringfence.ports.egress import Egress, EgressPolicy
@@ -23,8 +23,10 @@ PROXY = 3128
 PHASES = ("setup", "agent", "validation")
 _AUTHORITIES = "/ringfence/authorities.pem"
 _IDLE_SECONDS = 300.0
+_AUTHORITY_SECONDS = 3600.0  # how much longer an authority lives than its command may run
 _TRUST = (
-    "SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO",
+    "SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS", "npm_config_cafile",
+    "GIT_SSL_CAINFO",
 )  # fmt: skip
 
 
@@ -37,6 +39,7 @@ class Exits:
     egress: Egress
     log: AuditLog
     authorities: bytes  # PEM: whom programs inside trust
+    repository: str = ""  # whose commands they are; rules for single commands need it
 
     def furnish(self, spec: SandboxSpec) -> SandboxSpec:
         """The spec with its doors, and with what lets ordinary programs find them."""
@@ -44,13 +47,16 @@ class Exits:
             return spec
         services = self._services()
         names = " ".join(rule.host for rule in services.values())
+        trusted = self.authorities
+        if any(rule.inspect for rule in self.boundary.network_rules(phase_of(spec.role))):
+            trusted += f"\n{self.egress.authority(spec.timeout + _AUTHORITY_SECONDS)}\n".encode()
         return replace(
             spec,
             doors=(*spec.doors, PROXY, *services),
             environment={**spec.environment, **_environment()},
             files={
                 **spec.files,
-                _AUTHORITIES: self.authorities,
+                _AUTHORITIES: trusted,
                 "/etc/hosts": f"127.0.0.1 localhost sandbox {names}".rstrip().encode() + b"\n",
             },
         )
@@ -66,13 +72,39 @@ class Exits:
         with ExitStack() as stack:
             served: dict[int, HostRule | None] = {PROXY: None, **self._services()}
             opened = []
+            stack.enter_context(self._granted(policy))  # ends after the doors, when all that was used is on record
             for port, service in served.items():
                 listener = stack.enter_context(sandbox.doors[port])
-                door = f"{policy.door}:{port}" if service else policy.door
-                opened.append(
-                    stack.enter_context(self.egress.open(listener, replace(policy, door=door, service=service)))
-                )
+                mine = replace(policy, door=f"{policy.door}:{port}", service=service, authority="")
+                opened.append(stack.enter_context(self.egress.open(listener, mine if service else policy)))
             yield lambda: next((code for door in opened if (code := door.denied())), None)
+
+    @contextmanager
+    def _granted(self, policy: EgressPolicy) -> Iterator[None]:
+        """Put on record which credentials the proxy may put on for this door, and when that is over."""
+        named = {rule.credential.secret: rule for rule in policy.rules if rule.credential is not None}
+        grants = {name: registry_grant(name, policy.door) for name in named}
+        for name, grant in grants.items():
+            self.log.append(self.run, GrantAsked(grant, "registry", self.repository, name, ""))
+            rule = named[name]
+            may = f"{' '.join(rule.methods) or 'all methods'} {' '.join(rule.paths)}"
+            minted = GrantMinted(
+                grant, "registry", self.repository, name, host=f"{rule.host}:{rule.port}", permissions=may
+            )
+            self.log.append(self.run, minted)
+        try:
+            yield
+        finally:
+            events = [from_json(record.event) for record in self.log.records(self.run)] if grants else []
+            for name, grant in grants.items():
+                uses = sum(
+                    isinstance(event, EgressDecided)
+                    and event.credential == name
+                    and event.attempt.startswith(f"{policy.door}#")
+                    for event in events
+                )
+                revoked = GrantRevoked(grant, "its door is closed; the secret itself outlives the run", uses=uses)
+                self.log.append(self.run, revoked, once=f"grant.revoked/{grant}")
 
     def _services(self) -> dict[int, HostRule]:
         """Hosts that have a door of their own, by its port. Whether it leads there in a phase its rules say."""
@@ -93,13 +125,18 @@ class Exits:
             role=spec.role,
             phase=phase,
             command=" ".join(spec.argv)[:200],
-            rules=host_rules(self.boundary, phase),
+            rules=host_rules(self.boundary, phase, self._command(spec, phase)),
             requests=max(0, limits.requests - spent.connections),
             sent=max(0, limits.sent - spent.sent),
             received=max(0, limits.received - spent.received),
             longest=spec.timeout,
             idle_timeout=_IDLE_SECONDS,
+            authority=spec.files[_AUTHORITIES][len(self.authorities) :].decode().strip(),
+            on_leak=self.boundary.network.on_leak,
         )
+
+    def _command(self, spec: SandboxSpec, phase: str) -> str:
+        return command_name(self.boundary, self.repository, phase, spec.argv)
 
 
 def phase_of(role: str) -> str:
@@ -111,12 +148,24 @@ def phase_of(role: str) -> str:
 
 def stop_when_gone(code: str | None) -> None:
     """A command that ran without its proxy proved nothing. Errors: `RunStopped`."""
+    if code == "leak":
+        raise RunStopped(
+            "egress_leak",
+            "a request that wanted to leave held a secret of ours; it was denied",
+            where="network.on_leak of the boundary",
+            mend="see `ringfence show RUN --network` for which, and find out how it came into the sandbox",
+        )
     if code is not None:
         raise RunStopped(
             code if code.startswith("egress_") else f"egress_{code}",
             "the egress proxy did not last for as long as a command did",
             mend="see the system log for why its process ended, or why a record could not be written",
         )
+
+
+def registry_grant(secret: str, door: str) -> str:
+    """What the log calls the permission to put a secret on requests that come through one door."""
+    return f"registry-{secret}/{door}"
 
 
 def _environment() -> dict[str, str]:

@@ -58,7 +58,7 @@ class Workshop:
             sandboxes=ports.sandboxes,
             log=ports.log,
             artifacts=ports.artifacts,
-            exits=Exits(self._run, ports.boundary, ports.egress, ports.log, ports.authorities),
+            exits=Exits(self._run, ports.boundary, ports.egress, ports.log, ports.authorities, repository),
             stop=self._stop,
             paused=self._paused,
             stock=self._stock,

@@ -25,6 +25,9 @@ class EgressPolicy:
     idle_timeout: float
     #: A door to one service, where the rules allow it: what comes is passed on as it is, and no proxy is spoken.
     service: HostRule | None = None
+    #: The certificate (PEM) of the authority that this sandbox trusts, where a rule inspects.
+    authority: str = ""
+    on_leak: str = "stop"  # or "deny": what happens when a request holds a secret that the proxy knows
 
 
 class OpenDoor(Protocol):
@@ -40,6 +43,13 @@ class Egress(Protocol):
 
     def open(self, listener: socket.socket, policy: EgressPolicy) -> AbstractContextManager[OpenDoor]:
         """Serve a planted listener under a policy until the block ends. Errors: `ControlMissing` when it is dead."""
+        ...
+
+    def authority(self, seconds: float) -> str:
+        """Make an authority for one sandbox, for this long; its certificate as PEM. Errors: `ControlMissing`.
+
+        It ends with the door that is opened with it; the key stays in the proxy's process.
+        """
         ...
 
     def alive(self) -> bool:

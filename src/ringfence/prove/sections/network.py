@@ -29,6 +29,9 @@ from ringfence.prove.strange import ADDRESSES, METADATA, PORTS, PRIVATE, PUBLIC,
 PHASES = {"setup": "setup", "agent": "agent", "validation": "checks:patch"}
 _UNLISTED = "unlisted.prove.example.internal"
 _HOME = "203.0.113.77"
+_INSPECTED = (
+    "the proxy opens TLS there and trusts real authorities alone, and the stand-in has none of their certificates"
+)
 
 
 def addresses(boundary: Boundary) -> tuple[str, ...]:
@@ -204,6 +207,8 @@ def _led_astray(ground: Ground, phase: str) -> Result:
 def _allowed(ground: Ground, phase: str, rule: NetworkRule) -> Result:
     if ground.beacons is None:
         return untestable(ground.no_beacons)
+    if rule.inspect:
+        return untestable(_INSPECTED)
     ground.beacons.came()
     name, how = _name(rule), None
     with _proxy(ground, _home(ground)) as running:
@@ -240,7 +245,9 @@ def _budget(ground: Ground) -> Result:
     """With one connection left, the second is refused: counted from the log, as in a run that goes on after a crash."""
     if ground.beacons is None:
         return untestable(ground.no_beacons)
-    rule = _rules(ground.boundary)[0]
+    rule = next((rule for rule in _rules(ground.boundary) if not rule.inspect), None)
+    if rule is None:
+        return untestable(_INSPECTED)
     phase = next(phase for phase in PHASES if rule in ground.boundary.network_rules(phase))
     records = (from_json(record.event) for record in ground.log.records(RUN))
     left = fold(RUN, records).spent.connections + 1

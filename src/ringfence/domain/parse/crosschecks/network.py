@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from ringfence.domain.boundary import Boundary, NetworkRule
+from ringfence.domain.globs import is_broad
 from ringfence.domain.hosts import FORBIDDEN, NEVER, name_fault
-from ringfence.domain.parse.crosschecks.check import NOT_ENFORCED, CrossCheck
+from ringfence.domain.parse.crosschecks.check import CrossCheck, quoted, repeated
 from ringfence.domain.parse.problem import Finding, Steps
+from ringfence.domain.web_paths import pattern_fault
 
 _PHASES = ("setup", "agent", "validation")
 #: Suffixes below which anybody can have a name: a wildcard there is a way out to whoever wants one.
@@ -18,6 +20,11 @@ _ANYBODYS = (
 #: Second-level labels that stand for a public suffix in many countries: `*.co.uk` is as broad as `*.com`.
 _SECOND_LEVEL = frozenset(("ac", "co", "com", "edu", "gov", "net", "or", "org"))
 _LOCAL = ("localhost", "metadata", "metadata.google.internal", "instance-data")
+#: Headers that mean something else to whoever reads a request.
+_NOT_A_CREDENTIAL = frozenset((
+    "host", "connection", "content-length", "transfer-encoding", "upgrade", "expect", "te", "trailer", "cookie",
+    "proxy-authorization", "content-encoding", "content-type",
+))  # fmt: skip
 #: Ports inside a sandbox that are taken: the proxy's and the gateway's.
 TAKEN_PORTS = (3128, 8321)
 
@@ -26,17 +33,16 @@ def _network(boundary: Boundary) -> Iterator[Finding]:
     served: dict[int, str] = {}  # in all phases: the doors are the same everywhere
     for phase in _PHASES:
         rules = boundary.network_rules(phase)
-        seen: set[tuple[str, int]] = set()
+        seen: dict[tuple[str, int], list[NetworkRule]] = {}
         for place, rule in enumerate(rules):
             steps: Steps = ("network", phase, place)
             yield from _host(rule, (*steps, "host"))
             yield from _cidrs(rule, (*steps, "cidrs"))
-            if rule.inspect:
-                mend = "write `inspect: false`; a rule then allows every method and path of the host"
-                yield Finding((*steps, "inspect"), f"opening TLS is {NOT_ENFORCED}", mend)
-            if (rule.host, rule.port) in seen:
-                yield Finding(steps, f"{rule.host!a}:{rule.port} is listed twice in phase {phase}", "keep one of them")
-            seen.add((rule.host, rule.port))
+            yield from _asked(rule, steps)
+            yield from _credential(boundary, rule, steps)
+            yield from _commands(boundary, phase, rule, steps)
+            yield from _beside(rule, seen.setdefault((rule.host, rule.port), []), phase, steps)
+            seen[rule.host, rule.port].append(rule)
             if rule.purpose == "service":
                 yield from _service(rule, served.get(rule.port), steps)
                 served.setdefault(rule.port, rule.host)
@@ -110,4 +116,79 @@ def _service(rule: NetworkRule, other: str | None, steps: Steps) -> Iterator[Fin
         yield Finding((*steps, "port"), what, "a service's door has its port; have one of them listen elsewhere")
 
 
-CHECKS = (CrossCheck(("network",), _network),)
+def _asked(rule: NetworkRule, steps: Steps) -> Iterator[Finding]:
+    """Methods, paths and credentials are judged where requests are read, and nowhere else."""
+    for key, given in (("methods", rule.methods), ("paths", rule.paths), ("credential", rule.credential)):
+        if given and not rule.inspect:
+            what = f"`{key}` without `inspect: true`: inside a tunnel nobody sees what is asked for"
+            yield Finding((*steps, key), what, f"write `inspect: true`, or remove `{key}`")
+    if rule.inspect and rule.purpose == "service":
+        what = "a service's own door is passed on as it is, and cannot be inspected"
+        yield Finding((*steps, "inspect"), what, "write another purpose, or remove `inspect`")
+    yield from repeated(rule.methods, (*steps, "methods"))
+    for place, pattern in enumerate(rule.paths):
+        fault = pattern_fault(pattern)
+        if fault:
+            mend = "write a path such as /simple/** or /upload/*"
+            yield Finding((*steps, "paths", place), f"{pattern!a} is no path: {fault}", mend)
+
+
+def _credential(boundary: Boundary, rule: NetworkRule, steps: Steps) -> Iterator[Finding]:
+    put = rule.credential
+    if put is None:
+        return
+    use = boundary.secret(put.secret)
+    here = (*steps, "credential")
+    if use is None or use.purpose != "registry":
+        what = f"{put.secret!a} is no secret with purpose `registry`"
+        yield Finding((*here, "secret"), what, "list it in `secrets` with that purpose")
+    if rule.host.startswith("*."):
+        yield Finding(here, f"{rule.host!a}: a credential is for one host", "name the host without a wildcard")
+    if not rule.methods or not rule.paths or any(is_broad(pattern) for pattern in rule.paths):
+        what = "a credential for everything of a host is over-broad: whoever is inside could use all that it can do"
+        yield Finding(here, what, "write the `methods` and `paths` that need it")
+    for key, given, scheme in (("username", put.username, "basic"), ("header", put.header, "header")):
+        if (given is not None) != (put.scheme == scheme):
+            what = f"`{key}` belongs to `scheme: {scheme}`, and is needed there"
+            yield Finding(here, what, f"write `{key}` with `scheme: {scheme}` alone")
+    if put.header is not None and put.header.lower() in _NOT_A_CREDENTIAL:
+        yield Finding((*here, "header"), f"{put.header!a} is no place for a credential", "name another header")
+
+
+def _commands(boundary: Boundary, phase: str, rule: NetworkRule, steps: Steps) -> Iterator[Finding]:
+    if phase == "agent" and rule.commands:
+        yield Finding((*steps, "commands"), "an agent is one command", "remove `commands`")
+        return
+    declared = boundary.commands.repositories.values()
+    if phase == "setup":
+        known = {" ".join(argv) for commands in declared for argv in commands.setup}
+    else:
+        known = {check.name for commands in declared for check in commands.checks}
+    for place, name in enumerate(rule.commands):
+        if name not in known:
+            kind = "set-up command" if phase == "setup" else "check"
+            what = f"{name!a} is no {kind} of any repository"
+            yield Finding(
+                (*steps, "commands", place), what, f"write one of: {quoted(sorted(known)) or 'there is none'}"
+            )
+
+
+def _beside(rule: NetworkRule, others: list[NetworkRule], phase: str, steps: Steps) -> Iterator[Finding]:
+    """Several rules for one host: only where requests are read can they differ."""
+    where = f"{rule.host!a}:{rule.port}"
+    if any(other.inspect != rule.inspect for other in others):
+        what = f"{where} is inspected by one rule of phase {phase} and not by another, which would let everything pass"
+        yield Finding((*steps, "inspect"), what, "write `inspect: true` in all of them, or in none")
+    elif any(other.cidrs != rule.cidrs for other in others):
+        yield Finding(steps, f"{where} is in other networks by another rule of phase {phase}", "write the same `cidrs`")
+    elif any(_alike(other, rule) for other in others):
+        yield Finding(steps, f"{where} is listed twice in phase {phase}", "keep one of them")
+
+
+def _alike(one: NetworkRule, other: NetworkRule) -> bool:
+    """Whether nothing says which of two rules is meant."""
+    differ = (one.methods, one.paths) != (other.methods, other.paths) if one.inspect else False
+    return not differ and bool(set(one.commands) & set(other.commands) or not one.commands or not other.commands)
+
+
+CHECKS = (CrossCheck(("network", "secrets", "commands"), _network),)

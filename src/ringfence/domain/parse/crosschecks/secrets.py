@@ -4,10 +4,17 @@ from collections.abc import Iterator
 
 from ringfence.domain.boundary import Boundary, SecretUse
 from ringfence.domain.measures import duration_text
-from ringfence.domain.parse.crosschecks.check import NOT_ENFORCED, CrossCheck, quoted, repeated
+from ringfence.domain.parse.crosschecks.check import CrossCheck, quoted, repeated
 from ringfence.domain.parse.problem import Finding, Steps
 
 _LONGEST = 3600
+#: What a secret is bound to instead of repositories.
+_BOUND = {
+    "mint": "what the secrets that name it say",
+    "model": "its route",
+    "registry": "the network rule that names it",
+    "canary": "nothing, as it opens nothing",
+}
 
 
 def _names(boundary: Boundary) -> Iterator[Finding]:
@@ -22,9 +29,6 @@ def _names(boundary: Boundary) -> Iterator[Finding]:
             )
         elif other is not use:
             yield Finding((*steps, "name"), f"secret `{use.name}` is listed twice", "make it one entry")
-        if use.purpose == "registry":
-            what = f"secrets with purpose `registry` are {NOT_ENFORCED}"
-            yield Finding((*steps, "purpose"), what, "remove it; bring packages in as a toolchain")
 
 
 def _scopes(boundary: Boundary) -> Iterator[Finding]:
@@ -32,7 +36,7 @@ def _scopes(boundary: Boundary) -> Iterator[Finding]:
         steps: Steps = ("secrets", place, "repositories")
         if use.purpose not in ("checkout", "publish"):
             if use.repositories:
-                bound = "what the secrets that name it say" if use.purpose == "mint" else "its route"
+                bound = _BOUND[use.purpose]
                 what = f"a secret for {use.purpose} is bound to {bound}, not to repositories"
                 yield Finding(steps, what, "remove `repositories`")
             continue
@@ -122,11 +126,16 @@ def _durable(boundary: Boundary, use: SecretUse, steps: Steps) -> Iterator[Findi
 
 def _unused(boundary: Boundary) -> Iterator[Finding]:
     used = {route.credential for route in boundary.models.routes}
+    rules = [rule for phase in ("setup", "agent", "validation") for rule in boundary.network_rules(phase)]
+    put = {rule.credential.secret for rule in rules if rule.credential is not None}
     minting = {use.minter for use in boundary.secrets if use.kind == "minted"}
     for place, use in enumerate(boundary.secrets):
         if use.purpose == "mint" and use.name not in minting:
             what = f"nothing is minted with `{use.name}`"
             yield Finding(("secrets", place), what, "remove it, or name it as the `minter` of others")
+        if use.purpose == "registry" and use.name not in put:
+            what = f"no network rule puts the secret `{use.name}` on requests"
+            yield Finding(("secrets", place), what, "remove it, or name it as the `credential` of a rule that inspects")
         if use.purpose == "model" and use.name not in used:
             what = f"no route uses the secret `{use.name}`"
             yield Finding(("secrets", place), what, "remove it, or name it as a route's `credential`")
@@ -137,5 +146,5 @@ CHECKS = (
     CrossCheck(("secrets",), _narrow),
     CrossCheck(("secrets", "repositories"), _scopes),
     CrossCheck(("secrets", "repositories"), _coverage),
-    CrossCheck(("secrets", "models"), _unused),
+    CrossCheck(("secrets", "models", "network"), _unused),
 )
