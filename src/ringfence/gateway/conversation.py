@@ -28,7 +28,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Ask the provider of a route: `Answered`, `Failed` or `TimedOut`. An earlier answer is closed first."""
+    """Send a request to a route's provider: `Answered`, `Failed` or `TimedOut`. An earlier answer is closed first."""
 
     request: ProviderRequest
     seconds: float

@@ -44,8 +44,8 @@ class Exchange:
     def __init__(self, door: Door, now: Callable[[], float]) -> None:
         self._door = door
         self._now = now
-        self._why = ""  # the route that is asked next is asked, where it is not the first
         self._wire: WireProtocol = CHAT  # what the agent speaks, and is told a no in
+        self._why = ""  # the route that is asked next is asked, where it is not the first
 
     def run(self, head: Head) -> Steps[None]:
         """The whole way. Drive it with the reply to each command."""
@@ -114,10 +114,6 @@ class Exchange:
             if isinstance((yield c.Pause(min(max(pause, fault.retry_after), _LONGEST_PAUSE))), c.AgentLeft):
                 return None
         raise AssertionError("the last attempt has no pause after it")
-
-    def _ways(self) -> tuple[Door, ...]:
-        """The routes that may be asked in what the agent speaks, in order."""
-        return (self._door, *(way for way in self._door.fallbacks if self._wire.name in way.protocols))
 
     def _attempt(self, door: Door, asked: Asked) -> Steps[Fault | None]:
         """One attempt, if pace, circuit and budget allow it; None when the agent was answered."""

@@ -7,7 +7,7 @@ told with each door; what it forwarded it reports, and waits.
 import asyncio
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,10 +16,9 @@ from ringfence.child.serving import Behind, Control, MakeDoor, serve
 from ringfence.child.wire import Frame
 from ringfence.gateway.answer import Scrubber
 from ringfence.gateway.call import Call, to_frame
-from ringfence.gateway.circuit import Circuit
 from ringfence.gateway.connection import AgentConnection, Upstream
 from ringfence.gateway.conversation import Acknowledged
-from ringfence.gateway.door import Door
+from ringfence.gateway.door import Door, Route
 from ringfence.gateway.ledger import Days, Ledger
 from ringfence.gateway.pace import Pace
 from ringfence.ports.gateway import DoorPolicy, policy_of
@@ -29,17 +28,6 @@ from ringfence.ports.model_provider import ModelProvider
 MakeProvider = Callable[[dict[str, Any], bytes], ModelProvider]
 
 _EXCHANGES = 16  # of one door at once; the others' bodies are not even read
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A provider with what must never come back out of it."""
-
-    provider: ModelProvider
-    models: tuple[str, ...]
-    protocols: tuple[str, ...]
-    scrub: Scrubber
-    circuit: Circuit = field(default_factory=Circuit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +91,15 @@ class Routes:
             provider=route.provider.kind,
             replayed=route.provider.replayed,
             scrub=route.scrub,
-            protocols=route.protocols,
             ledger=ledger,
             told=told,
+            protocols=route.protocols,
             circuit=route.circuit,
             pace=Pace(policy.requests_per_second, now),
             deadline=None if policy.seconds is None else now() + policy.seconds,
         )
         others = ((way, self.routes[way.route]) for way in policy.fallback)
-        door.fallbacks = tuple(
-            replace(
-                door,
-                policy=replace(policy, route=way.route, model=way.model, rate=way.rate),
-                provider=to.provider.kind,
-                replayed=to.provider.replayed,
-                scrub=to.scrub,
-                protocols=to.protocols,
-                circuit=to.circuit,
-                rule="models.fallback",
-            )
-            for way, to in others
-        )
+        door.fallbacks = tuple(door.by(way, to) for way, to in others)
         return door
 
 
