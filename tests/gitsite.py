@@ -48,12 +48,17 @@ class ShellAgent:
     """An agent that is a script."""
 
     name = "shell"
+    version = "1"
+    hidden = ()
 
     def __init__(self, script: str) -> None:
         self._script = script
 
     def launch(self, _task: AgentTask) -> Launch:
         return Launch(("/bin/sh", "-c", self._script))
+
+    def watch(self) -> Callable[[bytes], int]:
+        return lambda _piece: 1
 
     def report(self, _output: bytes) -> AgentReport:
         return AgentReport("finished", 1, "")

@@ -127,6 +127,17 @@ class EgressSettings(_Section):
     )
 
 
+class AgentSettings(_Section):
+    """Which agent does the work, where installed ones are, and an agent of one's own."""
+
+    name: str = Field(default="builtin", min_length=1, description="As `ringfence agents list` shows it.")
+    directory: LocalPath | None = Field(default=None, description="Installed agents; else `agents` beside the state.")
+    python: LocalPath | None = Field(
+        default=None, description="The tree of a newer interpreter (with bin/python3), for agents that need one."
+    )
+    command: Words = Field(default=(), description="For the agent `command`: a program and its arguments.")
+
+
 class Settings(_Section):
     """The whole file."""
 
@@ -137,6 +148,7 @@ class Settings(_Section):
     vault: VaultSettings | None = None
     sandbox: SandboxSettings = SandboxSettings()
     egress: EgressSettings = EgressSettings()
+    agent: AgentSettings = AgentSettings()
     _variables: dict[str, Secret] = PrivateAttr(default_factory=dict)
 
     def variable(self, name: str) -> Secret | None:
@@ -212,6 +224,12 @@ def _anchored(found: Settings, root: Path) -> Settings:
                 update={"state": root / found.worker.state, "boundary": root / found.worker.boundary}
             ),
             "tracker": found.tracker.model_copy(update={"path": root / found.tracker.path}),
+            "agent": found.agent.model_copy(
+                update={
+                    "directory": root / (found.agent.directory or found.worker.state.parent / "agents"),
+                    "python": root / found.agent.python if found.agent.python is not None else None,
+                }
+            ),
             "egress": found.egress.model_copy(
                 update={"authorities": root / found.egress.authorities if found.egress.authorities else None}
             ),

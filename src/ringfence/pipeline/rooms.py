@@ -18,6 +18,7 @@ from ringfence.domain.boundary import Boundary, RepositoryCommands
 from ringfence.domain.errors import RunStopped
 from ringfence.domain.events import CommandRan, SandboxDestroyed, SandboxStarted
 from ringfence.pipeline.exits import Exits, stop_when_gone
+from ringfence.pipeline.hidden import HIDDEN, LEAVE_OUT, TAKE_BACK, patterns
 from ringfence.ports.artifacts import Artifacts
 from ringfence.ports.audit_log import AuditLog
 from ringfence.ports.intake import Intake
@@ -29,12 +30,12 @@ _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _GIT_TIMEOUT = 900.0
 _INDEX_LIMIT = 512 << 20
 
-_CHECKOUT = """set -e
+_CHECKOUT = f"""set -e
 git init -q -b work .
 mkdir -p .git/objects/info
 echo /mirror/objects > .git/objects/info/alternates
 if [ -s /ringfence/patch.pack ]; then git index-pack --stdin --fix-thin < /ringfence/patch.pack > /dev/null; fi
-git -c core.hooksPath=/dev/null -c checkout.workers=2 checkout -q -f -B work "$1"
+{LEAVE_OUT}git -c core.hooksPath=/dev/null -c checkout.workers=2 checkout -q -f -B work "$1"
 """
 
 #: Before git looks at the tree: pipes are refused, because it would read them for ever, and so are submodules that are
@@ -53,6 +54,7 @@ cp /ringfence/index "$GIT_INDEX_FILE"
 filled=$(git ls-files -s -z | sed -zn 's/^160000 [0-9a-f]* 0\t/.\//p' |
     xargs -0r sh -c 'for path; do [ ! -d "$path" ] || find "$path" -mindepth 1 -print -quit; done' sh)
 if [ -n "$filled" ]; then echo "something was put into a submodule: $filled"; exit 1; fi
+hidden_files
 touch -d "@$2" "$GIT_INDEX_FILE"
 git update-index -q --ignore-submodules --refresh --force-write-index || [ $? = 1 ]
 touch -d @4294967295 "$GIT_INDEX_FILE"
@@ -63,7 +65,7 @@ git update-ref refs/heads/agent "$commit"
 unset GIT_WORK_TREE GIT_INDEX_FILE
 exec 1>&3 3>&-
 exec git upload-pack --strict --timeout=300 "$GIT_DIR"
-"""
+""".replace("hidden_files\n", TAKE_BACK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +122,18 @@ class Rooms:
         """What the boundary declares for this repository."""
         return self._commands
 
-    def make(self, name: str, source: Source) -> Room:
-        """A fresh tree of a commit, checked out inside a sandbox; an older one of that name is removed."""
+    def make(self, name: str, source: Source, *, hidden: tuple[str, ...] = ()) -> Room:
+        """A fresh tree of a commit, checked out inside a sandbox; an older one of that name is removed.
+
+        What matches `hidden` (gitignore patterns) is not written to the tree, and not missed when it is taken in.
+        """
         path = self._place / name
         remove_tree(path)
         path.mkdir(parents=True, mode=0o755)
         self._sandboxes.own(self._run, path)
         spec = self._git_spec("checkout", ("sh", "-c", _CHECKOUT, "sh", source.commit), source, path)
+        if hidden:
+            spec = replace(spec, files={**spec.files, HIDDEN: patterns(hidden)})
         outcome, _digest = self.run(spec)
         if outcome.exit_code != 0:
             raise RunStopped("checkout_failed", f"commit {source.commit} could not be checked out", where=_end(outcome))
@@ -172,18 +179,24 @@ class Rooms:
                 )
 
     def run(
-        self, spec: SandboxSpec, *, held: Callable[[HeldSandbox], Callable[[], str | None]] | None = None
+        self,
+        spec: SandboxSpec,
+        *,
+        held: Callable[[HeldSandbox], Callable[[], str | None]] | None = None,
+        output: Callable[[bytes], None] | None = None,
     ) -> tuple[Outcome, str]:
         """Run a command in a sandbox; its outcome and the digest of its redacted output.
 
         `held` is called while the command waits (to open doors) and gives a further reason to stop.
+        `output` sees every piece of what the command prints.
         """
         self._require_wanted()
         with self._sandboxes.hold(spec) as sandbox:
             self._started(spec, sandbox)
             with self._exits.open(spec, sandbox) as gone:
                 further = held(sandbox) if held else lambda: None
-                outcome = sandbox.run(stop=lambda: self._stop() or gone() or further(), paused=self._paused)
+                stop = lambda: self._stop() or gone() or further()  # noqa: E731
+                outcome = sandbox.run(output=output, stop=stop, paused=self._paused)
                 code = gone()
         digest = self._ended(spec, outcome)
         stop_when_gone(code)

@@ -6,22 +6,26 @@ as the same user in the same sandbox, so a line of the stream can be forged by s
 run is worth is decided by the patch and the checks alone.
 """
 
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from ringfence import __version__
+from ringfence.adapters import event_stream
+from ringfence.adapters.event_stream import Event, Tally, number, text
 from ringfence.ports.agent import AgentReport, AgentTask, Launch
 
 PROGRAM = "/ringfence/agent.py"
 BRIEF = "/ringfence/brief.md"
 OUTCOMES = ("finished", "gave_up", "turns", "time", "denied", "crashed")
-_MESSAGE = 2_000
+_MOST_TURNS = 100_000
 
 
 class BuiltinAgent:
     """Ringfence's own agent: a loop with a shell tool, in one standard-library file."""
 
     name = "builtin"
+    version = __version__
+    hidden: tuple[str, ...] = ()  # it reads no configuration of a repository
 
     def launch(self, task: AgentTask) -> Launch:
         """The interpreter in isolated mode, without site packages: nothing of the checkout is imported or read."""
@@ -41,32 +45,27 @@ class BuiltinAgent:
             },
         )  # fmt: skip
 
+    def watch(self) -> Callable[[bytes], int]:
+        """Counts turns as the stream comes."""
+        return event_stream.watch(_parse)
+
     def report(self, output: bytes) -> AgentReport:
         """The last well-formed word of the stream; whatever else was printed there is passed over."""
-        turns = 0
-        last: dict[str, Any] | None = None
-        for line in output.split(b"\n"):
-            event = _event(line)
-            if event.get("event") == "turn" and _count(event.get("n")) is not None:
-                turns = max(turns, event["n"])
-            if event.get("event") == "end" and event.get("outcome") in OUTCOMES:
-                last = event
-        if last is None:
-            return AgentReport("crashed", turns, "the event stream has no last word")
-        said = _count(last.get("turns"))
-        return AgentReport(last["outcome"], turns if said is None else said, str(last.get("message", ""))[:_MESSAGE])
+        return event_stream.read(output, _parse).report()
 
 
-def _event(line: bytes) -> dict[str, Any]:
-    """One line as an event; an empty one when it is something else."""
-    if not line.startswith(b"{"):
-        return {}
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 100_000 else None
+def _parse(event: Event, tally: Tally) -> None:
+    """One event of the program; docs/builtin-agent.md lists them."""
+    kind = text(event, "event")
+    if kind == "turn":
+        tally.turns = max(tally.turns, number(event, "n") if number(event, "n") <= _MOST_TURNS else 0)
+        tally.used(number(event, "usage", "prompt_tokens"), number(event, "usage", "completion_tokens"))
+    elif kind == "tool":
+        tally.tool(text(event, "command"))
+    elif kind == "message":
+        tally.say(text(event, "text"))
+    elif kind == "end" and text(event, "outcome") in OUTCOMES:
+        said = number(event, "turns")
+        tally.turns = said if 0 < said <= _MOST_TURNS else tally.turns
+        tally.message = ""
+        tally.end(text(event, "outcome"), text(event, "message"))
