@@ -11,14 +11,19 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ringfence.adapters.model_providers.anthropic import AnthropicProvider
+from ringfence.adapters.model_providers.gemini import GeminiProvider
 from ringfence.adapters.model_providers.openai import OpenAIProvider
-from ringfence.adapters.model_providers.replay import ReplayProvider
+from ringfence.adapters.model_providers.replay.provider import ReplayProvider
 from ringfence.child.confine import confine
 from ringfence.child.wire import encode
 from ringfence.domain.errors import InputError, RingfenceError
 from ringfence.gateway.server import serve_routes
 from ringfence.ports.broker import Secret
 from ringfence.ports.model_provider import ModelProvider
+
+_Remote = type[OpenAIProvider] | type[AnthropicProvider] | type[GeminiProvider]
+_REMOTE: dict[str, _Remote] = {"openai": OpenAIProvider, "anthropic": AnthropicProvider, "gemini": GeminiProvider}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,9 +44,10 @@ def make_provider(config: dict[str, Any], script: bytes) -> ModelProvider:
     """The provider of a route. Errors: `InputError` when it cannot be one."""
     if config["provider"] == "replay":
         return ReplayProvider(script, where=config["endpoint"])
-    if config["provider"] == "openai":
+    kind = _REMOTE.get(config["provider"])
+    if kind is not None:
         secret = Secret(config["credential"]) if config["credential"] else None
-        return OpenAIProvider(config["endpoint"], secret, authorities=config["authorities"])
+        return kind(config["endpoint"], secret, authorities=config["authorities"])
     raise InputError(f"there is no model provider {config['provider']!r}", where=f"route {config['name']}")
 
 

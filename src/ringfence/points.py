@@ -62,7 +62,14 @@ def gateway(
         for secret in opened.values():
             redactor.learn(secret)
         routes = tuple(
-            RouteConfig(route.name, route.provider, route.endpoint, route.models, opened.get(route.credential or ""))
+            RouteConfig(
+                name=route.name,
+                provider=route.provider,
+                endpoint=route.endpoint,
+                models=route.models,
+                credential=opened.get(route.credential or ""),
+                protocols=route.spoken,
+            )
             for route in boundary.models.routes
         )
         with GatewayProcess(routes, record, user=_user(settings, 1)) as running:

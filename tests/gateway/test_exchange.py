@@ -13,8 +13,9 @@ from ringfence.gateway.call import Call
 from ringfence.gateway.door import MAX_LOOKUPS, MAX_REFUSALS, Door
 from ringfence.gateway.exchange import PAUSES, Exchange
 from ringfence.gateway.ledger import Ledger
-from ringfence.gateway.request import CHAT, MODELS, Head
+from ringfence.gateway.request import MODELS, Head
 
+CHAT = b"/v1/chat/completions"
 JSON = (b"content-type", b"application/json")
 ASKED = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 

@@ -37,6 +37,9 @@ conversations:
 """
 
 
+RESULT = {"role": "tool", "tool_call_id": "x", "content": "exit code 0"}
+
+
 def script(tmp_path: Path, text: str = SCRIPT, name: str = "script.yaml") -> RouteConfig:
     path = tmp_path / name
     path.write_text(text)
@@ -120,7 +123,7 @@ def test_a_replay_is_labelled_wherever_it_shows(start: Start, tmp_path: Path) ->
     [
         ([user("attempt 3")], "replay_no_conversation"),
         ([user("attempt 1"), {"role": "assistant"}, user("exit code 1")], "replay_left"),
-        ([user("attempt 1"), *[{"role": "assistant", "content": "x"}] * 2, user("go on")], "replay_exhausted"),
+        ([user("attempt 1"), *[{"role": "assistant", "content": "x"}, RESULT] * 2, user("go on")], "replay_exhausted"),
     ],
 )
 def test_a_conversation_that_leaves_the_script_is_a_plain_error(

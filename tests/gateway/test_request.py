@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from ringfence.gateway.refusal import Refusal
-from ringfence.gateway.request import CHAT, MAX_DEPTH, MAX_REQUEST, MODELS, Chat, Head, check_body, check_head
+from ringfence.gateway.request import MAX_DEPTH, MAX_REQUEST, MODELS, Asked, Head, check_body, check_head
 
+CHAT = b"/v1/chat/completions"
 JSON = (b"content-type", b"application/json; charset=utf-8")
 MESSAGES = [{"role": "user", "content": "hi"}]
 
@@ -21,14 +22,14 @@ def refused(**fields: Any) -> tuple[int, str]:
 
 
 def judged(body: bytes) -> tuple[int, str]:
-    result = check_body(body, "m")
+    result = check_body(body, head(), "m")
     assert isinstance(result, Refusal), result
     return result.status, result.code
 
 
-def accepted(**fields: Any) -> Chat:
-    result = check_body(json.dumps({"model": "m", "messages": MESSAGES, **fields}).encode(), "m")
-    assert isinstance(result, Chat), result
+def accepted(**fields: Any) -> Asked:
+    result = check_body(json.dumps({"model": "m", "messages": MESSAGES, **fields}).encode(), head(), "m")
+    assert isinstance(result, Asked), result
     return result
 
 
@@ -77,8 +78,8 @@ def test_only_listed_fields_travel() -> None:
 
 
 def test_a_key_that_stands_twice_is_sent_as_it_was_judged() -> None:
-    chat = check_body(b'{"model":"evil","model":"m","messages":[{"role":"user","content":"hi"}]}', "m")
-    assert isinstance(chat, Chat)
+    chat = check_body(b'{"model":"evil","model":"m","messages":[{"role":"user","content":"hi"}]}', head(), "m")
+    assert isinstance(chat, Asked)
     assert chat.outbound().count(b"model") == 1
     assert judged(b'{"model":"m","model":"evil","messages":[{"role":"user","content":"hi"}]}')[0] == 403
 

@@ -15,6 +15,9 @@ from ringfence.domain.limits import NetworkLimits as NetworkLimits
 from ringfence.domain.limits import PatchLimits as PatchLimits
 from ringfence.domain.limits import RunLimits as RunLimits
 from ringfence.domain.limits import SandboxLimits as SandboxLimits
+from ringfence.domain.model_section import DataClass as DataClass
+from ringfence.domain.model_section import Models as Models
+from ringfence.domain.model_section import Route as Route
 from ringfence.domain.section import Argv as Argv
 from ringfence.domain.section import Names as Names
 from ringfence.domain.section import Seconds as Seconds
@@ -24,7 +27,6 @@ from ringfence.domain.section import Word as Word
 from ringfence.domain.section import as_tuple
 
 Role = Literal["engineering", "security", "platform", "procurement", "compliance"]
-DataClass = Literal["public", "internal", "confidential", "restricted"]
 Stage = Literal["observe", "branch", "pull_request"]
 CheckKind = Literal["lint", "types", "test", "build", "policy"]
 SectionName = Literal[
@@ -190,54 +192,6 @@ class Logs(Section):
         description="full: prompts and answers are kept, redacted. digest: only their digests."
     )
     redaction: Redaction = Field(description="What never reaches a log.")
-
-
-class Route(Section):
-    """One approved way to a model."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="A short name for reports.")
-    provider: Literal["replay", "openai"] = Field(
-        description="replay: a recorded script, no model. openai: any endpoint that speaks Chat Completions."
-    )
-    endpoint: str = Field(
-        description="openai: base URL up to and with /v1. replay: absolute path of the recorded script."
-    )
-    models: Names = Field(min_length=1, description="Model names that may be asked for; no patterns.")
-    credential: str | None = Field(
-        default=None, description="Name of a secret with purpose `model`; none if not needed."
-    )
-    repositories: Names = Field(description="Repositories whose content may be sent.")
-    data_classes: Annotated[tuple[DataClass, ...], BeforeValidator(as_tuple)] = Field(
-        description="Data classes that may be sent."
-    )
-    prompts_logged: str = Field(min_length=1, description="Where the provider's side logs prompts, in words.")
-    outputs_logged: str = Field(min_length=1, description="Where the provider's side logs outputs, in words.")
-    retention: str = Field(
-        min_length=1, description="The provider's retention: disabled, or by which contract restricted."
-    )
-    internal: bool = Field(default=False, description="True when the endpoint is inside the organisation.")
-
-
-class Models(Section):
-    """Which models may be called, and what happens when one cannot be."""
-
-    routes: Annotated[tuple[Route, ...], BeforeValidator(as_tuple)] = Field(description="The approved ways to a model.")
-    default: str | None = Field(
-        default=None, description="route/model that agents are given; none in a pure observe pilot."
-    )
-    fallback: Literal["none"] | Names = Field(
-        description="none: when the route fails, the run stops. Or routes in order."
-    )
-    first_byte_timeout: Seconds = Field(
-        default=60,
-        json_schema_extra={"default": "60s"},
-        description="A provider that has sent nothing by then has failed.",
-    )
-    idle_timeout: Seconds = Field(
-        default=60,
-        json_schema_extra={"default": "60s"},
-        description="A stream that is silent for this long has failed.",
-    )
 
 
 class SecretUse(Section):

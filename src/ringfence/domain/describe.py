@@ -149,6 +149,7 @@ def _route(route: Route) -> Rows:
     answers = (
         ("endpoint", f"{route.endpoint} ({where})"),
         ("models", _list(route.models)),
+        ("protocols that agents may speak", _list(route.spoken)),
         ("credential", route.credential or "none"),
         ("repositories that may be sent", _list(route.repositories)),
         ("data classes that may be sent", _list(route.data_classes)),

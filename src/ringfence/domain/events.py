@@ -171,6 +171,9 @@ class ModelCalled:
     request: str  # digests of the redacted bodies
     response: str
     replayed: bool
+    protocol: str = "chat"
+    cached_tokens: int = 0  # of the input
+    reasoning_tokens: int = 0  # of the output
 
 
 @dataclass(frozen=True, slots=True)

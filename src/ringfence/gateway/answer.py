@@ -13,6 +13,7 @@ from typing import Any
 
 from ringfence.gateway.conversation import Answered
 from ringfence.gateway.ledger import estimate
+from ringfence.gateway.protocols.shape import Counted, Heard, Listener, WireProtocol, failed
 from ringfence.gateway.refusal import Fault
 
 MAX_ANSWER = 16 << 20
@@ -22,7 +23,6 @@ _BLANK = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
 _LINE = re.compile(r"\r\n|\n|\r")
 _REDACTED = "[redacted]"
 _SHORTEST_HELD = 4  # characters of the credential that may pass before the rest is waited for
-_MAX_COUNT = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class Usage:
     input_tokens: int
     output_tokens: int
     estimated: bool
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 class Scrubber:
@@ -79,16 +81,6 @@ def _texts(value: object, path: tuple[object, ...] = ()) -> Iterator[tuple[tuple
             yield from _texts(item, (*path, str(at)))
 
 
-def read_usage(value: object) -> tuple[int, int] | None:
-    """Input and output tokens as the provider counted them, if the counts are numbers that can be."""
-    if not isinstance(value, dict):
-        return None
-    counts = (value.get("prompt_tokens"), value.get("completion_tokens"))
-    if all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < _MAX_COUNT for n in counts):
-        return counts[0], counts[1]  # type: ignore[return-value]  # both are ints here
-    return None
-
-
 def load(text: bytes | str) -> object:
     """A JSON value; ValueError for everything that is none, however deep it is nested."""
     try:
@@ -102,10 +94,10 @@ class Whole:
     """An answer that came in one piece, complete and clean."""
 
     body: bytes
-    usage: tuple[int, int] | None
+    usage: Counted | None
 
 
-def judge_whole(body: bytes, content_type: str, scrub: Scrubber) -> Whole | Fault:
+def judge_whole(body: bytes, content_type: str, scrub: Scrubber, wire: WireProtocol) -> Whole | Fault:
     """Judge an answer that is no stream."""
     if not body.strip():
         return empty()
@@ -115,19 +107,13 @@ def judge_whole(body: bytes, content_type: str, scrub: Scrubber) -> Whole | Faul
         parsed = None
     if not isinstance(parsed, dict):
         return Fault(502, "upstream_not_json", "the provider's answer is not JSON")
-    if parsed.get("error"):
-        return Fault(502, "upstream_error", "the provider answered with an error")
-    choices = parsed.get("choices")
-    if not isinstance(choices, list) or not choices or not all(_finished(choice) for choice in choices):
-        return Fault(502, "upstream_truncated", "the provider's answer is not complete")
-    usage = read_usage(parsed.get("usage"))
+    fault = failed() if parsed.get("error") else wire.judge(parsed)
+    if fault is not None:
+        return fault
+    usage = wire.usage(parsed)
     if scrub.found(parsed):
         body = json.dumps(scrub.clean(parsed)).encode()
     return Whole(scrub.raw(body), usage)
-
-
-def _finished(choice: object) -> bool:
-    return isinstance(choice, dict) and bool(choice.get("finish_reason")) and isinstance(choice.get("message"), dict)
 
 
 def empty() -> Fault:
@@ -152,13 +138,17 @@ def refused_upstream(answered: Answered, body: bytes, scrub: Scrubber) -> Fault:
 
 
 def _error_text(body: bytes, scrub: Scrubber) -> str:
-    """What the provider said in OpenAI's form of errors: short, printable, or nothing."""
+    """What the provider said, in the form that all of them nearly share: short, printable, or nothing."""
     try:
         parsed = load(body)
     except ValueError:
         return ""
     error = parsed.get("error") if isinstance(parsed, dict) else None
-    parts = [error.get("code"), error.get("message")] if isinstance(error, dict) else [error]
+    if isinstance(error, dict):
+        kinds = [error.get(name) for name in ("code", "status", "type")]
+        parts = [next((kind for kind in kinds if isinstance(kind, str)), None), error.get("message")]
+    else:
+        parts = [error]
     said = ": ".join(part for part in parts if isinstance(part, str))
     return "" if scrub.found(said) else "".join(c if c.isprintable() else " " for c in said[:300])
 
@@ -166,12 +156,11 @@ def _error_text(body: bytes, scrub: Scrubber) -> str:
 class AnswerStream:
     """A stream of server-sent events as it comes."""
 
-    def __init__(self, scrub: Scrubber, *, usage_wanted: bool) -> None:
-        self.usage: tuple[int, int] | None = None
+    def __init__(self, scrub: Scrubber, listener: Listener) -> None:
         self.fault: Fault | None = None
         self.complete = False
         self._scrub = scrub
-        self._usage_wanted = usage_wanted
+        self._listener = listener
         self._buffer = bytearray()
         self._searched = 0
         self._held: list[bytes] = []
@@ -181,9 +170,14 @@ class AnswerStream:
         self._tails: dict[tuple[object, ...], str] = {}
 
     @property
+    def usage(self) -> Counted | None:
+        """As the provider counted, once it has."""
+        return self._listener.usage
+
+    @property
     def output_tokens(self) -> int:
         """Tokens so far: as counted, else estimated from the text of the deltas."""
-        return self.usage[1] if self.usage else estimate(self._output_bytes)
+        return self.usage.output_tokens if self.usage else estimate(self._output_bytes)
 
     @property
     def held(self) -> bytes:
@@ -202,6 +196,8 @@ class AnswerStream:
 
     def end(self) -> Fault | None:
         """The provider has closed: None when that was the end of a complete answer."""
+        if self.fault is None and not self._buffer.strip() and self._listener.over():
+            self.complete = True
         if self.fault is None and not self.complete:
             nothing = not self._started and not self._buffer.strip()
             self.fault = empty() if nothing else Fault(502, "upstream_truncated", "the provider's stream was cut")
@@ -226,21 +222,15 @@ class AnswerStream:
             # A comment keeps the connection busy; what it says is nobody's business.
             return [b":\n\n"] if text.strip() and self._started and not self._finished else []
         if lines == ["[DONE]"]:
-            return self._done(event)
+            return self._pass_on({}, self._listener.done(), event)
         chunk = self._chunk("\n".join(lines))
         if chunk is None:
             return []
         if self._scrub.found(chunk):
             chunk = self._scrub.clean(chunk)
             event = b"data: " + json.dumps(chunk).encode() + b"\n\n"
-        return self._pass_on(chunk, event)
-
-    def _done(self, event: bytes) -> list[bytes]:
-        self.complete = self._finished
-        if not self._finished:
-            self.fault = Fault(502, "upstream_truncated", "the provider's stream has no finish")
-        self._held.append(event)
-        return []
+        self._started = True
+        return self._pass_on(chunk, self._listener.hear(chunk), event)
 
     def _chunk(self, text: str) -> dict[str, Any] | None:
         try:
@@ -251,35 +241,30 @@ class AnswerStream:
             self.fault = Fault(502, "upstream_not_sse", "the provider's stream carries something that is no JSON")
             return None
         if chunk.get("error"):
-            self.fault = Fault(502, "upstream_error", "the provider's stream carries an error")
-            return None
-        if not isinstance(chunk.get("choices"), list):
-            self.fault = Fault(502, "upstream_not_sse", "the provider's stream is no Chat Completions stream")
+            self.fault = failed("the provider's stream carries an error")
             return None
         return chunk
 
-    def _pass_on(self, chunk: dict[str, Any], event: bytes) -> list[bytes]:
-        self._started = True
-        self.usage = read_usage(chunk.get("usage")) or self.usage
-        choices = chunk["choices"]
-        deltas = [choice.get("delta") for choice in choices if isinstance(choice, dict)]
-        self._output_bytes += sum(len(text.encode("utf-8", "replace")) for text in _written(deltas))
-        self._finished = self._finished or any(isinstance(c, dict) and c.get("finish_reason") for c in choices)
-        if not choices and chunk.get("usage") and not self._usage_wanted:
-            return []  # asked for by the gateway, not by the agent, whose client may not expect it
-        waiting = self._assembles(choices)
+    def _pass_on(self, chunk: dict[str, Any], heard: Heard, event: bytes) -> list[bytes]:
+        self._output_bytes += sum(len(text.encode("utf-8", "replace")) for text in heard.written)
+        self._finished = self._finished or heard.finishing
+        self.fault, self.complete = heard.fault, heard.last
+        if heard.hidden:
+            return []
+        waiting = self._assembles(chunk)
         self._held.append(event)
-        if waiting or self._finished or self.fault is not None:
+        if waiting or self._finished or self.complete or self.fault is not None:
             return []
         ready, self._held = self._held, []
         return ready
 
-    def _assembles(self, choices: list[Any]) -> bool:
+    def _assembles(self, chunk: dict[str, Any]) -> bool:
         """Whether texts that go on from event to event are becoming the credential."""
         if not self._scrub.credential:
             return False
         keep = len(self._scrub.credential) - 1
-        for path, text in _texts(choices):
+        place = tuple(str(chunk.get(name)) for name in ("type", "output_index", "content_index", "index"))
+        for path, text in _texts(chunk, place):
             joined = self._tails.get(path, "") + text
             if self._scrub.credential in joined:
                 self.fault = Fault(
@@ -287,18 +272,3 @@ class AnswerStream:
                 )
             self._tails[path] = joined[-keep:] if keep else ""
         return any(self._scrub.overlap(tail) >= _SHORTEST_HELD for tail in self._tails.values())
-
-
-def _written(deltas: list[Any]) -> Iterator[str]:
-    """What the model wrote in some deltas: texts and the arguments of calls, not ids and roles."""
-    for delta in deltas:
-        if not isinstance(delta, dict):
-            continue
-        for name in ("content", "reasoning_content", "reasoning", "refusal"):
-            if isinstance(delta.get(name), str):
-                yield delta[name]
-        for call in delta.get("tool_calls") or () if isinstance(delta.get("tool_calls"), list) else ():
-            function = call.get("function") if isinstance(call, dict) else None
-            for name in ("name", "arguments"):
-                if isinstance(function, dict) and isinstance(function.get(name), str):
-                    yield function[name]

@@ -20,8 +20,9 @@ from ringfence.gateway.answer import (
 from ringfence.gateway.call import Call, Phase
 from ringfence.gateway.door import Door
 from ringfence.gateway.ledger import Promise, estimate
-from ringfence.gateway.refusal import JSON_HEADERS, STREAM_HEADERS, Fault, Refusal, error_event, not_recorded, spent
-from ringfence.gateway.request import Chat
+from ringfence.gateway.protocols.shape import Counted
+from ringfence.gateway.refusal import JSON_HEADERS, STREAM_HEADERS, Fault, Refusal, not_recorded, spent
+from ringfence.gateway.request import Asked
 
 T = TypeVar("T")
 Steps = Generator[c.Command, c.Reply, T]
@@ -35,14 +36,15 @@ _MAX_ERROR = 64 << 10
 class _Track:
     """What is known of a try: when it was asked, what came when, and what it cost."""
 
-    def __init__(self, door: Door, body: bytes, promise: Promise, now: Callable[[], float]) -> None:
-        self.body = body
+    def __init__(self, door: Door, asked: Asked, promise: Promise, now: Callable[[], float]) -> None:
+        self.body = asked.outbound(promise.output_tokens)
         self.promise = promise
         self.received = bytearray()
         self.sent = False  # whether the provider may have worked for it
         self._door = door
         self._id = door.next_id()
         self._now = now
+        self._wire = asked.wire.name
         self._asked = now()
         self._first: float | None = None
 
@@ -68,10 +70,16 @@ class _Track:
             return Fault(504, "upstream_timeout", "the provider did not begin to answer in time")
         return Fault(504, "upstream_stalled", "the provider stopped in the middle of its answer")
 
-    def usage(self, counted: tuple[int, int] | None, output_tokens: int) -> Usage:
+    def usage(self, counted: Counted | None, output_tokens: int) -> Usage:
         """As counted by the provider, else estimated; a request that was refused costs no tokens."""
         if counted is not None:
-            return Usage(*counted, estimated=False)
+            return Usage(
+                counted.input_tokens,
+                counted.output_tokens,
+                estimated=False,
+                cached_tokens=counted.cached_tokens,
+                reasoning_tokens=counted.reasoning_tokens,
+            )
         return Usage(self.promise.input_tokens if self.sent else 0, output_tokens, estimated=True)
 
     def call(self, phase: Phase, status: int, reason: str, usage: Usage) -> Call:
@@ -97,16 +105,19 @@ class _Track:
             replayed=door.replayed,
             request=self.body,
             response=door.scrub.raw(bytes(self.received)),
+            protocol=self._wire,
+            cached_tokens=usage.cached_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
         )
 
 
 class Attempt:
     """One try. Made for a promise of the door's budget, which it settles exactly once."""
 
-    def __init__(self, door: Door, chat: Chat, promise: Promise, now: Callable[[], float]) -> None:
+    def __init__(self, door: Door, asked: Asked, promise: Promise, now: Callable[[], float]) -> None:
         self._door = door
-        self._chat = chat
-        self._track = _Track(door, chat.outbound(promise.output_tokens), promise, now)
+        self._asked = asked
+        self._track = _Track(door, asked, promise, now)
 
     def run(self) -> Steps[Result]:
         """The whole way of it."""
@@ -115,11 +126,11 @@ class Attempt:
             self._door.ledger.settle(self._track.promise, 0, 0)
             return not_recorded()
         self._track.ask()
-        reply = yield c.Ask(self._track.body, self._door.policy.first_byte_timeout)
+        reply = yield c.Ask(self._asked.request(self._track.body), self._door.policy.first_byte_timeout)
         match reply:
             case c.Answered(status=200):
                 self._track.sent = True
-                return (yield from self._stream(reply) if self._chat.stream else self._whole(reply))
+                return (yield from self._stream(reply) if self._asked.stream else self._whole(reply))
             case c.Answered():
                 yield from self._collect(_MAX_ERROR)
                 return (yield from self._fail(refused_upstream(reply, bytes(self._track.received), self._door.scrub)))
@@ -140,7 +151,8 @@ class Attempt:
         if isinstance(ended, c.AgentLeft):
             yield from self._leave(estimate(len(self._track.received)))
             return None
-        result = ended or judge_whole(bytes(self._track.received), answered.content_type, self._door.scrub)
+        received, wire = bytes(self._track.received), self._asked.wire
+        result = ended or judge_whole(received, answered.content_type, self._door.scrub, wire)
         if not isinstance(result, Whole):
             return (yield from self._fail(result))
         usage = self._track.usage(result.usage, estimate(len(result.body)))
@@ -153,7 +165,7 @@ class Attempt:
         """A stream: handed on event by event; its last events wait for the record."""
         if answered.content_type != "text/event-stream":
             return (yield from self._fail(Fault(502, "upstream_not_sse", "the provider did not stream")))
-        stream = AnswerStream(self._door.scrub, usage_wanted=self._chat.usage_wanted)
+        stream = AnswerStream(self._door.scrub, self._asked.wire.listener(self._asked.reading))
         begun = False
         while not stream.complete:
             reply = yield c.Listen(self._track.patience())
@@ -196,7 +208,7 @@ class Attempt:
             if not begun:
                 return not_recorded()
             self._door.final(not_recorded().code)
-            yield c.Send(error_event(not_recorded()))
+            yield c.Send(not_recorded().body(self._asked.wire.error_event))
             yield c.Abort()
             return None
         if not begun:
@@ -215,10 +227,10 @@ class Attempt:
             stop = not_recorded()
             self._door.final(stop.code)
         if begun:
-            yield c.Send(error_event(stop))
+            yield c.Send(stop.body(self._asked.wire.error_event))
             yield c.Abort()
         else:
-            yield c.Respond(stop.status, self._door.label(stop.headers()), stop.body())
+            yield c.Respond(stop.status, self._door.label(stop.headers()), stop.body(self._asked.wire.error))
         return None
 
     def _collect(self, limit: int) -> Steps[Fault | c.AgentLeft | None]:
@@ -239,7 +251,7 @@ class Attempt:
                 case _:
                     return _cut()
 
-    def _leave(self, output_tokens: int, counted: tuple[int, int] | None = None) -> Steps[None]:
+    def _leave(self, output_tokens: int, counted: Counted | None = None) -> Steps[None]:
         """The agent is gone: what it cost is settled and recorded all the same (499, as is custom)."""
         yield from self._end(499, "agent_left", self._track.usage(counted, output_tokens))
 

@@ -40,6 +40,9 @@ class Call:
     replayed: bool
     request: bytes  # what was sent, or what was refused
     response: bytes  # what came back, or what the agent was told
+    protocol: str = "chat"
+    cached_tokens: int = 0  # of the input
+    reasoning_tokens: int = 0  # of the output
 
 
 def to_frame(call: Call) -> tuple[dict[str, Any], bytes, bytes]:
@@ -56,8 +59,10 @@ def from_frame(header: dict[str, Any], request: bytes, response: bytes) -> Call:
 
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("id", "phase", "run", "door", "route", "provider", "model", "decision", "rule", "reason"), str),
-    **dict.fromkeys(("status", "input_tokens", "output_tokens"), int),
+    **dict.fromkeys(
+        ("id", "phase", "run", "door", "route", "provider", "model", "decision", "rule", "reason", "protocol"), str
+    ),
+    **dict.fromkeys(("status", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"), int),
     **dict.fromkeys(("tokens_estimated", "replayed"), bool),
     **dict.fromkeys(("first_byte_ms", "seconds"), (int, float)),
 }
@@ -68,8 +73,9 @@ class RouteConfig:
     """One approved way to a model, with what only the gateway's process may hold."""
 
     name: str
-    provider: str  # "openai" or "replay"
-    endpoint: str  # openai: base URL up to and with /v1. replay: path of the recorded script
+    provider: str  # as the boundary spells it: "openai", "anthropic", "gemini", "replay"
+    endpoint: str  # base URL up to and with the version. replay: path of the recorded script
     models: tuple[str, ...]
     credential: Secret | None = None
+    protocols: tuple[str, ...] = ()  # that its doors take; none: all that the provider speaks
     authorities: str = ""  # PEM certificates to trust beside the system's, for an endpoint with a private CA

@@ -20,7 +20,7 @@ from ringfence.gateway.door import Door
 from ringfence.gateway.exchange import Exchange
 from ringfence.gateway.refusal import Headers
 from ringfence.gateway.request import MAX_HEADERS, Head
-from ringfence.ports.model_provider import ModelProvider, ProviderAnswer
+from ringfence.ports.model_provider import ModelProvider, ProviderAnswer, ProviderRequest
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class Upstream:
     async def ask(self, command: c.Ask) -> c.Reply:
         """Send a request and wait for the head of its answer."""
         await self.close()
-        answer = await self._unless_left(self._enter(command.body), command.seconds)
+        answer = await self._unless_left(self._enter(command.request), command.seconds)
         if isinstance(answer, c.Failed | c.TimedOut | c.AgentLeft):
             return answer
         self._pieces = answer.pieces()
@@ -73,8 +73,8 @@ class Upstream:
         except HostFailed:
             return  # it broke while it was being closed; nobody waits for it any more
 
-    async def _enter(self, body: bytes) -> ProviderAnswer:
-        return await self._open.enter_async_context(self._provider.ask(body))
+    async def _enter(self, request: ProviderRequest) -> ProviderAnswer:
+        return await self._open.enter_async_context(self._provider.ask(request))
 
     async def _next(self) -> bytes | None:
         assert self._pieces is not None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ringfence.gateway.call import Call
 from ringfence.gateway.refusal import Headers
+from ringfence.ports.model_provider import ProviderRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Send a body to the provider: `Answered`, `Failed` or `TimedOut`. An earlier answer is closed first."""
+    """Send a request to the provider: `Answered`, `Failed` or `TimedOut`. An earlier answer is closed first."""
 
-    body: bytes
+    request: ProviderRequest
     seconds: float
+
+    @property
+    def body(self) -> bytes:
+        """What is sent."""
+        return self.request.body
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ringfence.gateway.answer import Scrubber
 from ringfence.gateway.call import Call
 from ringfence.gateway.ledger import Ledger
+from ringfence.gateway.protocols.shape import WireProtocol
 from ringfence.gateway.refusal import Headers, Refusal
 from ringfence.ports.gateway import DoorPolicy
 
@@ -25,6 +26,7 @@ class Door:
     scrub: Scrubber
     ledger: Ledger
     told: Callable[[str], None]  # called once, with the code of the final no
+    protocols: tuple[str, ...] = ("chat",)  # that agents may speak here
     denied: str | None = None
     refusals: int = 0
     lookups: int = 0
@@ -50,7 +52,7 @@ class Door:
         """Headers of an answer, marked when it comes from a recording."""
         return (*headers, ("x-ringfence-replay", "true")) if self.replayed else headers
 
-    def refused(self, refusal: Refusal, request: bytes) -> Call:
+    def refused(self, refusal: Refusal, request: bytes, wire: WireProtocol) -> Call:
         """A refusal as it is recorded."""
         return Call(
             id=self.next_id(),
@@ -71,5 +73,6 @@ class Door:
             seconds=0.0,
             replayed=False,
             request=request,
-            response=refusal.body(),
+            response=refusal.body(wire.error),
+            protocol=wire.name,
         )

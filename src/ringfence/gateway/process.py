@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 from ringfence.child.process import DoorProcess, Point
 from ringfence.child.wire import Frame
 from ringfence.domain.errors import InputError
+from ringfence.domain.wires import SPOKEN
 from ringfence.gateway.call import Call, RouteConfig, from_frame
 from ringfence.ports.gateway import DoorPolicy, OpenDoor
 
@@ -80,6 +81,7 @@ def _frame(route: RouteConfig) -> dict[str, Any]:
         "provider": route.provider,
         "endpoint": route.endpoint,
         "models": list(route.models),
+        "protocols": list(route.protocols or SPOKEN.get(route.provider, ())),
         "credential": route.credential.reveal() if route.credential is not None else None,
         "authorities": route.authorities,
     }

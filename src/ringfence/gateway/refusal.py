@@ -5,13 +5,28 @@ here repeats a word of a credential.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ringfence.domain.decision import Deny, Reason, Source
 
 Headers = tuple[tuple[str, str], ...]
 JSON_HEADERS: Headers = (("content-type", "application/json"), ("cache-control", "no-store"))
 STREAM_HEADERS: Headers = (("content-type", "text/event-stream"), ("cache-control", "no-store"))
+
+#: Writes a no in a protocol's own form: status, code, message, rule.
+ErrorForm = Callable[[int, str, str, str], bytes]
+
+
+def openai_fields(code: str, message: str, rule: str) -> dict[str, Any]:
+    """An error as OpenAI's clients read it, and the rule that decided."""
+    return {"message": message, "type": "ringfence", "param": None, "code": code, "rule": rule}
+
+
+def openai_error(_status: int, code: str, message: str, rule: str) -> bytes:
+    """A body that says no in OpenAI's form."""
+    return json.dumps({"error": openai_fields(code, message, rule)}).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +42,9 @@ class Refusal:
         """Whether nothing that this agent may still ask can be answered."""
         return self.status == 403
 
-    def body(self) -> bytes:
-        """The answer in OpenAI's form of errors."""
-        return error_body(self.code, self.deny.detail, self.deny.rule)
+    def body(self, form: ErrorForm = openai_error) -> bytes:
+        """The answer in a protocol's form of errors."""
+        return form(self.status, self.code, self.deny.detail, self.deny.rule)
 
     def headers(self) -> Headers:
         """A refusal is never worth the same request again."""
@@ -51,24 +66,13 @@ class Fault:
         """Whether the door is shut by it."""
         return self.status == 403
 
-    def body(self) -> bytes:
-        """The answer in OpenAI's form of errors."""
-        return error_body(self.code, self.detail, "models.routes")
+    def body(self, form: ErrorForm = openai_error) -> bytes:
+        """The answer in a protocol's form of errors."""
+        return form(self.status, self.code, self.detail, "models.routes")
 
     def headers(self) -> Headers:
         """A fault that may pass says so by leaving the header out."""
         return _headers(retry=self.status in (429, 502, 504))
-
-
-def error_body(code: str, message: str, rule: str) -> bytes:
-    """An error as OpenAI's clients read it."""
-    said = {"message": message, "type": "ringfence", "param": None, "code": code, "rule": rule}
-    return json.dumps({"error": said}).encode()
-
-
-def error_event(fault: "Fault | Refusal") -> bytes:
-    """The same as an event of a stream that has begun; the connection is aborted after it."""
-    return b"data: " + fault.body() + b"\n\n"
 
 
 def _headers(*, retry: bool) -> Headers:
@@ -95,6 +99,12 @@ def wrong_model(model: str) -> Refusal:
     shown = model[:100].encode("ascii", "backslashreplace").decode()
     detail = f"model {shown!r} is not approved"
     return refuse(403, "model_not_approved", rule="models.routes", reason=Reason.NOT_APPROVED, detail=detail)
+
+
+def wrong_protocol(spoken: str, approved: tuple[str, ...]) -> Refusal:
+    """A protocol that this door's route does not take; nothing is translated."""
+    detail = f"the route takes {', '.join(approved) or 'nothing'}, not {spoken}"
+    return refuse(403, "protocol_not_approved", rule="models.routes", reason=Reason.NOT_APPROVED, detail=detail)
 
 
 def not_allowed(code: str, rule: str, detail: str) -> Refusal:

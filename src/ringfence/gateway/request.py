@@ -1,15 +1,18 @@
-"""What a door takes: the checks of one request, and the body that is sent in its place.
+"""What a door takes: the checks of one request that every protocol shares, and what is sent in its place.
 
-Pure. The body for the provider is built from empty out of what is listed here, as its headers are: a
-field that nobody listed (a fallback model, a stored conversation, a provider's own web search) does not
-travel. Content that would make the provider fetch something is refused.
+Pure. The body for the provider is what the agent wrote, read once and written again (so that no key
+stands twice), without the fields that its protocol's module does not list. Of its headers only those
+travel that the protocol lists.
 """
 
 import json
 from dataclasses import dataclass
 from typing import Any
 
-from ringfence.gateway.refusal import Refusal, malformed, not_allowed, too_large, wrong_model
+from ringfence.gateway.protocols.shape import Place, Reading, WireProtocol, at
+from ringfence.gateway.protocols.table import placed
+from ringfence.gateway.refusal import Headers, Refusal, malformed, too_large, wrong_model
+from ringfence.ports.model_provider import ProviderRequest
 
 MAX_REQUEST = 8 << 20
 MAX_HEADERS = 32 << 10
@@ -17,21 +20,7 @@ MAX_DEPTH = 64
 MAX_NODES = 200_000
 _MAX_COMMAS = 1_000_000  # a bound on what parsing can cost, counted before it; text holds commas too
 
-CHAT = b"/v1/chat/completions"
 MODELS = b"/v1/models"
-_METHODS = {CHAT: b"POST", MODELS: b"GET"}
-
-_FIELDS = frozenset((
-    "model", "messages", "stream", "tools", "tool_choice", "parallel_tool_calls", "response_format", "stop", "seed",
-    "max_tokens", "max_completion_tokens", "temperature", "top_p", "presence_penalty", "frequency_penalty",
-    "reasoning_effort", "verbosity", "logprobs", "top_logprobs", "logit_bias",
-))  # fmt: skip
-_MESSAGE_FIELDS = frozenset((
-    "role", "content", "name", "tool_calls", "tool_call_id", "refusal", "reasoning_content", "reasoning",
-    "function_call",
-))  # fmt: skip
-_LIMITS = ("max_tokens", "max_completion_tokens")
-_ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +32,59 @@ class Head:
     version: bytes
     headers: tuple[tuple[bytes, bytes], ...]
 
+    @property
+    def place(self) -> Place | None:
+        """What the target asks for; None when nothing is there."""
+        return placed(self.target.decode("latin-1"))
+
     def values(self, name: bytes) -> list[bytes]:
         """All values of a header."""
         return [value.strip().lower() for key, value in self.headers if key == name]
 
 
 @dataclass(frozen=True, slots=True)
-class Chat:
+class Asked:
     """A request that may be sent."""
 
+    wire: WireProtocol
     model: str
-    stream: bool
-    usage_wanted: bool  # whether the agent itself asked for the usage event
-    output_tokens: int | None  # the agent's own limit
-    fields: dict[str, Any]
+    reading: Reading
+    headers: Headers  # of the agent's, those that go on
     body: bytes
+
+    @property
+    def stream(self) -> bool:
+        """Whether a stream is asked for."""
+        return self.reading.stream
+
+    @property
+    def output_tokens(self) -> int | None:
+        """The agent's own limit."""
+        return min((self._limit(path) for path in self.reading.limits), default=None)
 
     def outbound(self, output_tokens: int | None = None) -> bytes:
         """The body for the provider; the agent's own limit is lowered to `output_tokens`, never raised."""
         if output_tokens is None or self.output_tokens is None or output_tokens >= self.output_tokens:
             return self.body
-        lowered = {name: min(self.fields[name], output_tokens) for name in _LIMITS if name in self.fields}
-        return _serialized({**self.fields, **lowered})
+        fields = self.reading.fields
+        for path in self.reading.limits:
+            fields = _with(fields, path, min(self._limit(path), output_tokens))
+        return _serialized(fields)
+
+    def request(self, body: bytes) -> ProviderRequest:
+        """What the provider is asked, with this body."""
+        return ProviderRequest(self.wire.name, self.model, self.stream, self.headers, body)
+
+    def _limit(self, path: tuple[str, ...]) -> int:
+        limit = at(self.reading.fields, *path)
+        assert isinstance(limit, int)
+        return limit
+
+
+def _with(fields: dict[str, Any], path: tuple[str, ...], value: int) -> dict[str, Any]:
+    """The fields with another value at a path."""
+    first, *rest = path
+    return {**fields, first: _with(fields[first], tuple(rest), value) if rest else value}
 
 
 def _serialized(fields: dict[str, Any]) -> bytes:
@@ -81,8 +101,8 @@ def check_head(head: Head) -> Refusal | None:
         return malformed("the headers are too large", status=431, code="headers_too_large")
     if not head.target.startswith(b"/"):
         return malformed("the target must be a path", rule="gateway.target", code="bad_target")
-    method = _METHODS.get(head.target)
-    if method is None:
+    method = b"GET" if head.target == MODELS else b"POST"
+    if method == b"POST" and head.place is None:
         return malformed("there is nothing here", status=404, rule="gateway.target", code="not_found")
     if head.method != method:
         return malformed("this method is not taken here", status=405, rule="gateway.target", code="bad_method")
@@ -106,34 +126,23 @@ def body_too_large() -> Refusal:
     return too_large(f"a request may have {MAX_REQUEST} bytes")
 
 
-def check_body(body: bytes, model: str) -> Chat | Refusal:
+def check_body(body: bytes, head: Head, model: str) -> Asked | Refusal:
     """Judge a whole request for the one model of this door."""
+    place = head.place
     fields = _parse(body)
     if isinstance(fields, Refusal):
         return fields
-    if not isinstance(fields.get("model"), str):
+    if place is None:
+        return malformed("there is nothing here", status=404, rule="gateway.target", code="not_found")
+    wanted = place.wire.model(fields, place)
+    if not isinstance(wanted, str):
         return malformed("`model` must be a name")
-    if fields["model"] != model:
-        return wrong_model(fields["model"])
-    problem = _check_options(fields) or _check_tools(fields)
-    if problem is not None:
-        return problem
-    messages = _messages(fields.get("messages"))
-    if isinstance(messages, Refusal):
-        return messages
-    options = fields.get("stream_options") or {}
-    kept = {key: value for key, value in fields.items() if key in _FIELDS and value is not None}
-    kept["messages"] = messages
-    if kept.get("stream"):
-        kept["stream_options"] = {"include_usage": True}  # so that usage is known, whatever the agent asked for
-    return Chat(
-        model=model,
-        stream=kept.get("stream", False),
-        usage_wanted=isinstance(options, dict) and options.get("include_usage") is True,
-        output_tokens=min((kept[name] for name in _LIMITS if name in kept), default=None),
-        fields=kept,
-        body=_serialized(kept),
-    )
+    if wanted != model:
+        return wrong_model(wanted)
+    reading = place.wire.read(fields, place)
+    if isinstance(reading, Refusal):
+        return reading
+    return Asked(place.wire, model, reading, place.wire.handed_on(head.headers), _serialized(reading.fields))
 
 
 def _parse(body: bytes) -> dict[str, Any] | Refusal:
@@ -174,67 +183,3 @@ def _check_shape(parsed: dict[str, Any]) -> Refusal | None:
             return None
         level = below
     return too_large("the JSON is nested too deeply")
-
-
-def _check_options(fields: dict[str, Any]) -> Refusal | None:
-    if not isinstance(fields.get("stream"), bool | None):
-        return malformed("`stream` must be true or false")
-    if fields.get("n") not in (None, 1) or isinstance(fields.get("n"), bool):
-        return malformed("`n` must be 1")
-    for name in _LIMITS:
-        limit = fields.get(name)
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-            return malformed(f"`{name}` must be a positive number")
-    return None
-
-
-def _check_tools(fields: dict[str, Any]) -> Refusal | None:
-    """Functions only: every other kind of tool runs at the provider, with the provider's network."""
-    tools = fields.get("tools")
-    if tools is None:
-        return None
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        return malformed("`tools` must be a list of objects")
-    if any(tool.get("type") != "function" or set(tool) - {"type", "function"} for tool in tools):
-        return not_allowed("tool_not_allowed", "gateway.request.tools", "only tools of type `function` may be offered")
-    return None
-
-
-def _messages(messages: object) -> list[dict[str, Any]] | Refusal:
-    if not isinstance(messages, list) or not messages:
-        return malformed("`messages` must be a list with at least one message")
-    kept = []
-    for message in messages:
-        role = message.get("role") if isinstance(message, dict) else None
-        if not isinstance(role, str) or role not in _ROLES:
-            return malformed("a message must be an object with a known role")
-        problem = _check_content(message.get("content"))
-        if problem is not None:
-            return problem
-        kept.append({key: value for key, value in message.items() if key in _MESSAGE_FIELDS})
-    return kept
-
-
-def _check_content(content: object) -> Refusal | None:
-    if content is None or isinstance(content, str):
-        return None
-    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        return malformed("a message's content must be text or a list of parts")
-    if not all(_inline(part) for part in content):
-        return not_allowed(
-            "content_not_allowed", "gateway.request.content", "content must be text or an image given in the request"
-        )
-    return None
-
-
-def _inline(part: dict[str, Any]) -> bool:
-    """Whether the provider needs to fetch nothing for this part."""
-    if part.get("type") in ("text", "refusal"):
-        return True
-    image = part.get("image_url")
-    return (
-        part.get("type") == "image_url"
-        and isinstance(image, dict)
-        and isinstance(image.get("url"), str)
-        and image["url"].startswith("data:image/")
-    )

@@ -33,6 +33,7 @@ class Route:
 
     provider: ModelProvider
     models: tuple[str, ...]
+    protocols: tuple[str, ...]
     scrub: Scrubber
 
 
@@ -66,6 +67,7 @@ class Routes:
             provider=route.provider.kind,
             replayed=route.provider.replayed,
             scrub=route.scrub,
+            protocols=route.protocols,
             ledger=Ledger(policy.requests, policy.input_tokens, policy.output_tokens),
             told=lambda code: self.control.tell("denied", id=number, code=code),
         )
@@ -90,5 +92,7 @@ def _routes(frame: Frame, make_provider: MakeProvider) -> dict[str, Route]:
     routes = {}
     for config, blob in zip(frame.header["routes"], frame.blobs, strict=True):
         provider = make_provider(config, blob)
-        routes[config["name"]] = Route(provider, tuple(config["models"]), Scrubber(config["credential"]))
+        routes[config["name"]] = Route(
+            provider, tuple(config["models"]), tuple(config["protocols"]), Scrubber(config["credential"])
+        )
     return routes

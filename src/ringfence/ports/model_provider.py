@@ -1,4 +1,4 @@
-"""The port of model providers as the gateway's own process sees them: a body goes out, bytes come back.
+"""The port of model providers as the gateway's own process sees them: a request goes out, bytes come back.
 
 A provider knows an endpoint and its credential and puts the one on requests to the other. It judges
 nothing: whether an answer is complete, honest or allowed is the gateway's to say, by the same code for
@@ -7,7 +7,21 @@ every provider. The one asynchronous port, since only the gateway's process uses
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
+
+from ringfence.domain.wires import Wire
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRequest:
+    """A request that was judged and may be sent: everything but the address and the credential."""
+
+    wire: Wire
+    model: str
+    stream: bool
+    headers: tuple[tuple[str, str], ...]  # of the agent's, those that its protocol has and that may go on
+    body: bytes
 
 
 class ProviderAnswer(Protocol):
@@ -34,11 +48,11 @@ class ProviderAnswer(Protocol):
 
 
 class ModelProvider(Protocol):
-    """One way to a model that speaks Chat Completions."""
+    """One way to a model, in the protocols that its route names."""
 
     @property
     def kind(self) -> str:
-        """For the log: "openai" or "replay"."""
+        """For the log, as the boundary spells it: "openai", "anthropic", "replay"."""
         ...
 
     @property
@@ -46,8 +60,8 @@ class ModelProvider(Protocol):
         """True when no model answers, but a recording."""
         ...
 
-    def ask(self, body: bytes) -> AbstractAsyncContextManager[ProviderAnswer]:
-        """Send a Chat Completions body. Errors: `HostFailed` when nothing came back; no redirect is followed.
+    def ask(self, request: ProviderRequest) -> AbstractAsyncContextManager[ProviderAnswer]:
+        """Send a request. Errors: `HostFailed` when nothing came back; no redirect is followed.
 
         No time limit but that of connecting: the gateway cancels what takes too long.
         """

@@ -1,29 +1,12 @@
-"""Any endpoint that speaks Chat Completions: OpenAI itself, a company's gateway, vLLM, Ollama.
+"""Any endpoint that speaks as OpenAI does: OpenAI itself, a company's gateway, vLLM, Ollama, llama.cpp."""
 
-HTTP/1.1 by h11 over asyncio and the standard library's TLS, with certificates always verified. No
-redirect is followed, no proxy is taken from an environment, nothing compressed is asked for, and the only
-headers on a request are the ones written here. Idle connections are kept, so that a turn of an agent does
-not pay for a handshake.
-"""
+from contextlib import AbstractAsyncContextManager
 
-import asyncio
-import ipaddress
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
-
-import h11
-
-from ringfence.domain.errors import HostFailed, InputError
+from ringfence.child.model_endpoint import ModelEndpoint, key_of
 from ringfence.ports.broker import Secret
-from ringfence.ports.model_provider import ProviderAnswer
+from ringfence.ports.model_provider import ProviderAnswer, ProviderRequest
 
-_CONNECT_SECONDS = 10.0
-_LAST_CHUNK_SECONDS = 0.05
-_IDLE_SECONDS = 20.0
-_MOST_IDLE = 8
+_TARGETS = {"chat": "/chat/completions", "responses": "/responses"}
 
 
 class OpenAIProvider:
@@ -33,227 +16,13 @@ class OpenAIProvider:
     replayed = False
 
     def __init__(self, endpoint: str, secret: Secret | None, *, authorities: str = "") -> None:
-        self._url = _checked(endpoint, secret)
-        self._tls = _tls(self._url, authorities)
-        self._headers = _headers(self._url, secret)
-        self._idle: list[tuple[_Link, float]] = []
+        self._endpoint = ModelEndpoint(endpoint, guarded=secret is not None, authorities=authorities)
+        self._headers = () if secret is None else (("authorization", f"Bearer {key_of(secret, where=endpoint)}"),)
 
-    @asynccontextmanager
-    async def ask(self, body: bytes) -> AsyncIterator[ProviderAnswer]:
-        """Send a body; see ports/model_provider.py."""
-        link = await self._link()
-        try:
-            answer = await link.exchange(self._url.path + "/chat/completions", self._headers, body)
-            yield answer
-            await self._keep(link)
-        finally:
-            link.drop()
+    def ask(self, request: ProviderRequest) -> AbstractAsyncContextManager[ProviderAnswer]:
+        """Send a request; see ports/model_provider.py."""
+        return self._endpoint.post(_TARGETS[request.wire], (*self._headers, *request.headers), request.body)
 
     async def close(self) -> None:
         """Let go of idle connections."""
-        for link, _ in self._idle:
-            link.release()
-        self._idle.clear()
-
-    async def _link(self) -> "_Link":
-        now = asyncio.get_running_loop().time()
-        while self._idle:
-            link, since = self._idle.pop()
-            if now - since < _IDLE_SECONDS and await link.take():
-                return link
-            link.release()
-        return await self._connect()
-
-    async def _connect(self) -> "_Link":
-        host, port = self._url.hostname or "", self._url.port or (443 if self._tls else 80)
-        try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
-                reader, writer = await asyncio.open_connection(
-                    host, port, ssl=self._tls, server_hostname=host if self._tls else None
-                )
-        except (OSError, UnicodeError) as error:
-            raise _failed(f"{host}:{port} cannot be reached: {_why(error)}") from None
-        return _Link(reader, writer)
-
-    async def _keep(self, link: "_Link") -> None:
-        """Keep a connection whose answer was read to its end; it may need a moment for its last chunk."""
-        if len(self._idle) < _MOST_IDLE and await link.finish():
-            self._idle.append((link.leave(), asyncio.get_running_loop().time()))
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """A provider's answer whose body is still on its way."""
-
-    status: int
-    content_type: str
-    retry_after: float
-    link: "_Link"
-
-    def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes."""
-        return self.link.pieces()
-
-
-class _Link:
-    """One connection; in use, or idle in the provider's hands."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._http = h11.Connection(h11.CLIENT)
-        self._unasked: asyncio.Future[bytes] | None = None
-
-    def leave(self) -> "_Link":
-        """Out of use; `drop` leaves it open. Whatever comes now, an end or a byte, was not asked for."""
-        self._unasked = asyncio.ensure_future(self._reader.read(1))
-        return self
-
-    async def take(self) -> bool:
-        """From idle into use; False when it was closed, or sent something that nobody asked for."""
-        if self._unasked is None or self._unasked.done():
-            return False
-        self._unasked.cancel()
-        await asyncio.wait({self._unasked})
-        fit = self._unasked.cancelled()
-        self._unasked = None
-        self._http = h11.Connection(h11.CLIENT)
-        return fit
-
-    def drop(self) -> None:
-        """Close it, unless it is idle."""
-        if self._unasked is None:
-            self.release()
-
-    def release(self) -> None:
-        """Close it at once: nothing that is still unsent matters."""
-        if self._unasked is not None:
-            self._unasked.cancel()
-        self._writer.transport.abort()
-
-    async def exchange(self, path: str, headers: list[tuple[str, str]], body: bytes) -> _Answer:
-        """Send a request and read the head of its answer."""
-        request = h11.Request(method="POST", target=path, headers=[*headers, ("content-length", str(len(body)))])
-        sent = (self._http.send(request) or b"") + (self._http.send(h11.Data(data=body)) or b"")
-        try:
-            self._writer.write(sent + (self._http.send(h11.EndOfMessage()) or b""))
-            await self._writer.drain()
-        except OSError as error:
-            raise _failed(f"the request was cut: {_why(error)}") from None
-        while True:
-            event = await self._next()
-            if isinstance(event, h11.Response):
-                return self._answer(event)
-            if not isinstance(event, h11.InformationalResponse):
-                raise _failed("the connection was closed without an answer")
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes, to its end."""
-        while True:
-            event = await self._next()
-            if isinstance(event, h11.Data):
-                yield bytes(event.data)
-            elif isinstance(event, h11.EndOfMessage):
-                return
-            else:
-                raise _failed("the answer was cut")
-
-    async def finish(self) -> bool:
-        """Whether the answer is over and the connection fit for another one."""
-        if self._http.our_state is not h11.DONE or self._http.their_state not in (h11.SEND_BODY, h11.DONE):
-            return False
-        try:
-            async with asyncio.timeout(_LAST_CHUNK_SECONDS):
-                while self._http.their_state is h11.SEND_BODY:
-                    if not isinstance(await self._next(), h11.EndOfMessage):
-                        return False
-        except (TimeoutError, HostFailed):
-            return False
-        # Bytes after the end would be taken for the next request's answer, perhaps another run's.
-        return self._http.their_state is h11.DONE and self._http.trailing_data == (b"", False)
-
-    async def _next(self) -> object:
-        """h11's next event, when it has enough to make one."""
-        try:
-            while (event := self._http.next_event()) is h11.NEED_DATA:
-                self._http.receive_data(await self._reader.read(1 << 16))
-        except (OSError, h11.RemoteProtocolError) as error:
-            raise _failed(f"the answer was cut: {_why(error)}") from None
-        return event
-
-    def _answer(self, head: h11.Response) -> _Answer:
-        headers = {name: value.decode("latin-1").strip() for name, value in head.headers}
-        if headers.get(b"content-encoding", "identity") != "identity":
-            raise _failed("the answer is compressed, which was not asked for")
-        after = headers.get(b"retry-after", "")
-        return _Answer(
-            status=head.status_code,
-            content_type=headers.get(b"content-type", "").split(";")[0].strip().lower(),
-            retry_after=float(after) if after.isascii() and after.isdigit() and len(after) < 9 else 0.0,
-            link=self,
-        )
-
-
-def _checked(endpoint: str, secret: Secret | None) -> SplitResult:
-    """An endpoint that can be asked, taken apart."""
-    mend = "write the base URL up to and with /v1, for example https://models.example.internal/v1"
-    try:
-        url = urlsplit(endpoint)
-        port = url.port
-    except ValueError:
-        raise InputError("the endpoint of a model route is no URL", where=endpoint, mend=mend) from None
-    plain = url.scheme in ("http", "https") and url.hostname and port != 0
-    if not plain or url.username or url.password or url.query or url.fragment or "\\" in endpoint:
-        raise InputError("the endpoint of a model route cannot be used", where=endpoint, mend=mend)
-    if secret is not None and url.scheme == "http" and not _loopback(url.hostname or ""):
-        raise InputError(
-            "a model credential would cross the network in clear", where=endpoint, mend="use https, or no credential"
-        )
-    return url._replace(path=url.path.rstrip("/"))
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _tls(url: SplitResult, authorities: str) -> ssl.SSLContext | None:
-    if url.scheme != "https":
-        return None
-    try:
-        context = ssl.create_default_context()
-        if authorities:
-            context.load_verify_locations(cadata=authorities)
-    except (ssl.SSLError, ValueError) as error:
-        raise InputError(f"the certificates of a model route cannot be used: {error}", where=url.geturl()) from None
-    return context
-
-
-def _headers(url: SplitResult, secret: Secret | None) -> list[tuple[str, str]]:
-    headers = [
-        ("host", url.netloc),
-        ("content-type", "application/json"),
-        ("accept", "application/json, text/event-stream"),
-        ("accept-encoding", "identity"),
-        ("user-agent", "ringfence"),
-    ]
-    if secret is not None:
-        value = secret.reveal()
-        if not value or not value.isascii() or not value.isprintable() or " " in value:
-            raise InputError(
-                "a model credential holds characters that no header may have",
-                where=url.geturl(),
-                mend="store the key alone, without quotes, spaces or line ends",
-            )
-        headers.append(("authorization", f"Bearer {value}"))
-    return headers
-
-
-def _why(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-def _failed(what: str) -> HostFailed:
-    return HostFailed(what, mend="see whether the provider is up, and its endpoint and certificates are right")
+        await self._endpoint.close()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ringfence.domain.boundary import Boundary, Repository, Route
 from ringfence.domain.parse.crosschecks.check import NOT_ENFORCED, CrossCheck, path_fault, quoted, repeated
 from ringfence.domain.parse.problem import Finding, Steps
+from ringfence.domain.wires import SPOKEN
 
 _URL = re.compile(
     r"(https?)://([A-Za-z0-9.-]{1,253}|\[[0-9a-fA-F:.]{2,45}\])(?::([0-9]{1,5}))?((?:/[A-Za-z0-9._~-]+)*)/?"
@@ -23,6 +24,7 @@ def _routes(boundary: Boundary) -> Iterator[Finding]:
         steps: Steps = ("models", "routes", place)
         yield from _endpoint(route, steps)
         yield from _model_names(route, steps, offered)
+        yield from _protocols(route, steps)
         yield from repeated(route.repositories, (*steps, "repositories"))
         yield from repeated(route.data_classes, (*steps, "data_classes"))
 
@@ -53,6 +55,15 @@ def _endpoint(route: Route, steps: Steps) -> Iterator[Finding]:
     elif match[1] == "http" and not (route.internal or host in _LOOPBACK):
         what = "code would travel in the clear to an endpoint outside the organisation"
         yield Finding(steps, what, "write https://, or `internal: true` if the endpoint is your own")
+
+
+def _protocols(route: Route, steps: Steps) -> Iterator[Finding]:
+    speaks = SPOKEN[route.provider]
+    for place, wire in enumerate(route.protocols):
+        if wire not in speaks:
+            what = f"a provider of the kind `{route.provider}` does not speak {wire}"
+            yield Finding((*steps, "protocols", place), what, f"write one of {quoted(speaks)}")
+    yield from repeated(route.protocols, (*steps, "protocols"))
 
 
 def _model_names(route: Route, steps: Steps, offered: dict[str, str]) -> Iterator[Finding]:

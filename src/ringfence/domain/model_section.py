@@ -1,0 +1,70 @@
+"""The boundary's section on models: the approved ways to one, and what happens when one fails."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from ringfence.domain.section import Names, Seconds, Section, as_tuple
+from ringfence.domain.wires import SPOKEN, Wire
+
+DataClass = Literal["public", "internal", "confidential", "restricted"]
+
+
+class Route(Section):
+    """One approved way to a model."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="A short name for reports.")
+    provider: Literal["replay", "openai", "anthropic", "gemini"] = Field(
+        description="replay: a recorded script, no model. openai, anthropic, gemini: that company, or any endpoint "
+        "that speaks as it does."
+    )
+    endpoint: str = Field(
+        description="Base URL up to and with the version (/v1, for gemini /v1beta). replay: absolute path of the "
+        "recorded script."
+    )
+    protocols: Annotated[tuple[Wire, ...], BeforeValidator(as_tuple)] = Field(
+        default=(),
+        description="What agents may speak to it: chat (Chat Completions), responses, messages, gemini. Left out: "
+        "chat and responses for openai, messages for anthropic, gemini for gemini, all four for replay.",
+    )
+    models: Names = Field(min_length=1, description="Model names that may be asked for; no patterns.")
+    credential: str | None = Field(
+        default=None, description="Name of a secret with purpose `model`; none if not needed."
+    )
+    repositories: Names = Field(description="Repositories whose content may be sent.")
+    data_classes: Annotated[tuple[DataClass, ...], BeforeValidator(as_tuple)] = Field(
+        description="Data classes that may be sent."
+    )
+    prompts_logged: str = Field(min_length=1, description="Where the provider's side logs prompts, in words.")
+    outputs_logged: str = Field(min_length=1, description="Where the provider's side logs outputs, in words.")
+    retention: str = Field(
+        min_length=1, description="The provider's retention: disabled, or by which contract restricted."
+    )
+    internal: bool = Field(default=False, description="True when the endpoint is inside the organisation.")
+
+    @property
+    def spoken(self) -> tuple[Wire, ...]:
+        """The protocols that its doors take."""
+        return self.protocols or SPOKEN[self.provider]
+
+
+class Models(Section):
+    """Which models may be called, and what happens when one cannot be."""
+
+    routes: Annotated[tuple[Route, ...], BeforeValidator(as_tuple)] = Field(description="The approved ways to a model.")
+    default: str | None = Field(
+        default=None, description="route/model that agents are given; none in a pure observe pilot."
+    )
+    fallback: Literal["none"] | Names = Field(
+        description="none: when the route fails, the run stops. Or routes in order."
+    )
+    first_byte_timeout: Seconds = Field(
+        default=60,
+        json_schema_extra={"default": "60s"},
+        description="A provider that has sent nothing by then has failed.",
+    )
+    idle_timeout: Seconds = Field(
+        default=60,
+        json_schema_extra={"default": "60s"},
+        description="A stream that is silent for this long has failed.",
+    )

@@ -1,0 +1,1 @@
+"""The wire protocols that agents speak: one module each, all of one shape (shape.py), listed in table.py."""

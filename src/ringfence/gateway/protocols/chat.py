@@ -1,0 +1,186 @@
+"""OpenAI Chat Completions: POST /v1/chat/completions."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ringfence.domain.wires import Wire
+from ringfence.gateway.protocols import shape
+from ringfence.gateway.protocols.shape import Counted, Heard, Place, Reading
+from ringfence.gateway.refusal import Fault, Headers, Refusal, malformed, openai_error
+
+_TOP = shape.Allowed(frozenset((
+    "model", "messages", "stream", "tools", "tool_choice", "parallel_tool_calls", "response_format", "stop", "seed",
+    "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "min_p", "presence_penalty",
+    "frequency_penalty", "repetition_penalty", "reasoning_effort", "reasoning", "verbosity", "thinking",
+    "enable_thinking", "logprobs", "top_logprobs", "logit_bias", "prediction", "prompt_cache_key",
+)))  # fmt: skip
+_MESSAGE = frozenset((
+    "role", "content", "name", "tool_calls", "tool_call_id", "refusal", "reasoning_content", "reasoning",
+    "reasoning_details", "reasoning_text", "reasoning_opaque", "function_call", "cache_control",
+))  # fmt: skip
+_TOOL = frozenset(("type", "function", "custom", "strict", "cache_control"))
+_LIMITS = ("max_tokens", "max_completion_tokens")
+_ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
+
+
+class Chat:
+    """The protocol; see shape.py."""
+
+    name: Wire = "chat"
+
+    def place(self, path: str, query: str) -> Place | None:
+        """One address."""
+        return Place(self) if path == "/v1/chat/completions" and not query else None
+
+    def model(self, fields: dict[str, Any], _place: Place) -> object:
+        """It stands in the body."""
+        return fields.get("model")
+
+    def read(self, fields: dict[str, Any], _place: Place) -> Reading | Refusal:
+        """Functions and custom tools, text and inline images, one choice."""
+        stream = shape.streamed(fields)
+        if isinstance(stream, Refusal):
+            return stream
+        if fields.get("n") not in (None, 1) or isinstance(fields.get("n"), bool):
+            return malformed("`n` must be 1")
+        problem = shape.positive(fields, *_LIMITS) or _tools(fields)
+        if problem is not None:
+            return problem
+        messages = _messages(fields.get("messages"))
+        if isinstance(messages, Refusal):
+            return messages
+        kept = _TOP.kept(fields)
+        if isinstance(kept, Refusal):
+            return kept
+        kept["messages"] = messages
+        if stream:
+            kept["stream_options"] = {"include_usage": True}  # so that usage is known, whatever the agent asked for
+        wanted = shape.at(fields, "stream_options", "include_usage") is True
+        return Reading(kept, stream, tuple((name,) for name in _LIMITS if name in kept), usage_wanted=wanted)
+
+    def handed_on(self, _headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """None."""
+        return ()
+
+    def judge(self, answer: dict[str, Any]) -> Fault | None:
+        """Each choice has its message and its finish."""
+        choices = answer.get("choices")
+        if isinstance(choices, list) and choices and all(_finished(choice) for choice in choices):
+            return None
+        return shape.truncated()
+
+    def usage(self, answer: dict[str, Any]) -> Counted | None:
+        """As it stands in `usage`."""
+        return _usage(answer.get("usage"))
+
+    def listener(self, reading: Reading) -> "_Listener":
+        """Chunks, a finish, [DONE]."""
+        return _Listener(reading.usage_wanted)
+
+    def error(self, status: int, code: str, message: str, rule: str) -> bytes:
+        """OpenAI's form."""
+        return openai_error(status, code, message, rule)
+
+    def error_event(self, status: int, code: str, message: str, rule: str) -> bytes:
+        """The same as a chunk."""
+        return b"data: " + openai_error(status, code, message, rule) + b"\n\n"
+
+
+def _tools(fields: dict[str, Any]) -> Refusal | None:
+    """Every other kind of tool runs at the provider, with the provider's network."""
+    tools = shape.objects(fields.get("tools"), "tools")
+    if isinstance(tools, Refusal):
+        return tools
+    for tool in tools:
+        kind = tool.get("type")
+        if kind not in ("function", "custom") or set(tool) - _TOOL:
+            return shape.tool_refused(kind)
+    return None
+
+
+def _messages(messages: object) -> list[dict[str, Any]] | Refusal:
+    if not isinstance(messages, list) or not messages:
+        return malformed("`messages` must be a list with at least one message")
+    kept = []
+    for message in messages:
+        role = message.get("role") if isinstance(message, dict) else None
+        if not isinstance(role, str) or role not in _ROLES:
+            return malformed("a message must be an object with a known role")
+        problem = _content(message.get("content"))
+        if problem is not None:
+            return problem
+        kept.append({key: value for key, value in message.items() if key in _MESSAGE})
+    return kept
+
+
+def _content(content: object) -> Refusal | None:
+    if content is None or isinstance(content, str):
+        return None
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        return malformed("a message's content must be text or a list of parts")
+    for part in content:
+        kind = part.get("type")
+        image = kind == "image_url" and shape.inline_image(shape.at(part, "image_url", "url"))
+        if kind not in ("text", "refusal") and not image:
+            return shape.content_refused(kind)
+    return None
+
+
+def _finished(choice: object) -> bool:
+    return isinstance(choice, dict) and bool(choice.get("finish_reason")) and isinstance(choice.get("message"), dict)
+
+
+def _usage(value: object) -> Counted | None:
+    counts = shape.count(shape.at(value, "prompt_tokens")), shape.count(shape.at(value, "completion_tokens"))
+    if counts[0] is None or counts[1] is None:
+        return None
+    cached = shape.count(shape.at(value, "prompt_tokens_details", "cached_tokens")) or 0
+    reasoning = shape.count(shape.at(value, "completion_tokens_details", "reasoning_tokens")) or 0
+    return Counted(counts[0], counts[1], min(cached, counts[0]), min(reasoning, counts[1]))
+
+
+class _Listener:
+    """One stream."""
+
+    def __init__(self, usage_wanted: bool) -> None:
+        self.usage: Counted | None = None
+        self._wanted = usage_wanted
+        self._finished = False
+
+    def hear(self, event: dict[str, Any]) -> Heard:
+        """A chunk: deltas of choices, or the usage."""
+        choices = event.get("choices")
+        if not isinstance(choices, list):
+            return Heard(fault=shape.not_this_stream("Chat Completions"))
+        self.usage = _usage(event.get("usage")) or self.usage
+        self._finished = self._finished or any(isinstance(c, dict) and c.get("finish_reason") for c in choices)
+        return Heard(
+            written=tuple(_written(choices)),
+            finishing=self._finished,
+            hidden=not choices and bool(event.get("usage")) and not self._wanted,
+        )
+
+    def done(self) -> Heard:
+        """The end, if there was a finish."""
+        return Heard(last=self._finished, fault=None if self._finished else _unfinished())
+
+    def over(self) -> bool:
+        """Never without [DONE]."""
+        return False
+
+
+def _unfinished() -> Fault:
+    return shape.truncated("the provider's stream has no finish")
+
+
+def _written(choices: list[Any]) -> Iterator[str]:
+    """What the model wrote in some deltas: texts and the arguments of calls, not ids and roles."""
+    for choice in choices:
+        delta = shape.at(choice, "delta")
+        yield from shape.texts_of(delta, "content", "reasoning_content", "reasoning", "refusal")
+        calls = shape.at(delta, "tool_calls")
+        for call in calls if isinstance(calls, list) else ():
+            yield from shape.texts_of(shape.at(call, "function"), "name", "arguments")
+
+
+CHAT = Chat()
