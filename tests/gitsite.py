@@ -248,7 +248,10 @@ def git_site(
     if submodule:
         run_git(origin, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},{submodule}")
     run_git(origin, "commit", "-qm", "base")
-    document = parse(Worksite(root, Server(root)).boundary(boundary).read_text(), source="boundary.yaml")
+    document = parse(
+        Worksite(root, Server(root)).boundary({"commands.agents": [{"name": "shell"}], **(boundary or {})}).read_text(),
+        source="boundary.yaml",
+    )
     assert isinstance(document, Boundary), document
     (state / "runs" / RUN).mkdir(parents=True)
     for path in (state, state / "runs"):

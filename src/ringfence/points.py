@@ -14,6 +14,7 @@ from pathlib import Path
 from ringfence.adapters.agents.builtin import BuiltinAgent
 from ringfence.adapters.agents.external.agent import ExternalAgent
 from ringfence.adapters.agents.external.install import Shelf
+from ringfence.adapters.agents.external.own import OwnAgent
 from ringfence.adapters.agents.external.table import TABLE
 from ringfence.adapters.artifacts.directory import DirectoryArtifacts
 from ringfence.broker.leases import held
@@ -87,8 +88,10 @@ def agent(settings: Settings) -> Agent:
     name = settings.agent.name
     if name == BuiltinAgent.name:
         return BuiltinAgent()
+    if name in ("command", "acp") and settings.agent.command:
+        return OwnAgent(name, settings.agent.command)
     if name not in TABLE:
-        known = ", ".join((BuiltinAgent.name, *TABLE))
+        known = ", ".join((BuiltinAgent.name, *TABLE, "command and acp (with agent.command)"))
         raise InputError(f"there is no agent {name!r}", where="settings, agent.name", mend=f"known are {known}")
     return ExternalAgent(TABLE[name], shelf(settings).place(TABLE[name]))
 

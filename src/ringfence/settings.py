@@ -135,7 +135,7 @@ class AgentSettings(_Section):
     python: LocalPath | None = Field(
         default=None, description="The tree of a newer interpreter (with bin/python3), for agents that need one."
     )
-    command: Words = Field(default=(), description="For the agent `command`: a program and its arguments.")
+    command: Words = Field(default=(), description="For the agents `command` and `acp`: a program and its arguments.")
 
 
 class Settings(_Section):

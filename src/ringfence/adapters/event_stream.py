@@ -15,6 +15,8 @@ _LINE = 4 << 20  # bytes; a longer line is passed over
 _STEPS = 2_000
 _TEXT = 2_000  # characters of a step and of the last message
 _MOST = 10**12
+_MOST_TURNS = 100_000
+OUTCOMES = ("finished", "gave_up", "turns", "time", "denied", "crashed")
 
 Event = Mapping[str, Any]
 _NOTHING: Event = {}
@@ -70,7 +72,7 @@ def at(event: object, *path: str | int) -> object:
 def text(event: object, *path: str | int) -> str:
     """A text; empty when there is none."""
     found = at(event, *path)
-    return found[:_TEXT] if isinstance(found, str) else ""
+    return found[:_TEXT].encode("utf-8", "replace").decode() if isinstance(found, str) else ""
 
 
 def number(event: object, *path: str | int) -> int:
@@ -151,6 +153,26 @@ class Tally:
         return AgentReport(
             outcome, self.turns, message[:_TEXT], self.tools, self.input_tokens, self.output_tokens, tuple(self.steps)
         )
+
+
+def own_events(event: Event, tally: Tally) -> None:
+    """One event in our own form, which programs of ours print; docs/builtin-agent.md lists them."""
+    kind = text(event, "event")
+    if kind == "turn":
+        n = number(event, "n")
+        tally.turns = max(tally.turns, n) if n <= _MOST_TURNS else tally.turns
+        tally.used(number(event, "usage", "prompt_tokens"), number(event, "usage", "completion_tokens"))
+    elif kind == "tool":
+        tally.tool(text(event, "command"))
+    elif kind == "message":
+        tally.say(text(event, "text"))
+    elif kind == "fault":
+        tally.fault(text(event, "text"))
+    elif kind == "end" and text(event, "outcome") in OUTCOMES:
+        said = number(event, "turns")
+        tally.turns = said if 0 < said <= _MOST_TURNS else tally.turns
+        tally.message = ""
+        tally.end(text(event, "outcome"), text(event, "message"))
 
 
 #: Tells the tally what one event says. It sees every event of the stream, in order.

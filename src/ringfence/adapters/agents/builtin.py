@@ -11,13 +11,10 @@ from pathlib import Path
 
 from ringfence import __version__
 from ringfence.adapters import event_stream
-from ringfence.adapters.event_stream import Event, Tally, number, text
 from ringfence.ports.agent import AgentReport, AgentTask, Launch
 
 PROGRAM = "/ringfence/agent.py"
 BRIEF = "/ringfence/brief.md"
-OUTCOMES = ("finished", "gave_up", "turns", "time", "denied", "crashed")
-_MOST_TURNS = 100_000
 
 
 class BuiltinAgent:
@@ -47,25 +44,8 @@ class BuiltinAgent:
 
     def watch(self) -> Callable[[bytes], int]:
         """Counts turns as the stream comes."""
-        return event_stream.watch(_parse)
+        return event_stream.watch(event_stream.own_events)
 
     def report(self, output: bytes) -> AgentReport:
         """The last well-formed word of the stream; whatever else was printed there is passed over."""
-        return event_stream.read(output, _parse).report()
-
-
-def _parse(event: Event, tally: Tally) -> None:
-    """One event of the program; docs/builtin-agent.md lists them."""
-    kind = text(event, "event")
-    if kind == "turn":
-        tally.turns = max(tally.turns, number(event, "n") if number(event, "n") <= _MOST_TURNS else 0)
-        tally.used(number(event, "usage", "prompt_tokens"), number(event, "usage", "completion_tokens"))
-    elif kind == "tool":
-        tally.tool(text(event, "command"))
-    elif kind == "message":
-        tally.say(text(event, "text"))
-    elif kind == "end" and text(event, "outcome") in OUTCOMES:
-        said = number(event, "turns")
-        tally.turns = said if 0 < said <= _MOST_TURNS else tally.turns
-        tally.message = ""
-        tally.end(text(event, "outcome"), text(event, "message"))
+        return event_stream.read(output, event_stream.own_events).report()

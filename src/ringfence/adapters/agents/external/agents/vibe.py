@@ -2,11 +2,13 @@
 
 import json
 
+from ringfence.adapters.agents.external.acp import over_acp
 from ringfence.adapters.agents.external.entry import HOME, KEY, Entry, Start, prompt
 from ringfence.adapters.event_stream import Event, Tally, at, many, text
 from ringfence.ports.agent import AgentTask
 
 _HOME = f"{HOME}/.vibe"
+_ENVIRONMENT = {"GATEWAY_KEY": KEY, "VIBE_HOME": _HOME}
 _CONFIGURATION = """active_model = "gateway"
 enable_telemetry = false
 enable_update_checks = false
@@ -27,13 +29,18 @@ alias = "gateway"
 
 
 def _start(task: AgentTask) -> Start:
+    words = ("-p", prompt(task), "--output", "streaming", "--max-turns", str(task.turns), "--auto-approve")
+    return Start(words, _ENVIRONMENT, _files(task))
+
+
+def _start_acp(task: AgentTask) -> Start:
+    return Start((), _ENVIRONMENT, _files(task))
+
+
+def _files(task: AgentTask) -> dict[str, bytes]:
     # A text in JSON is one in TOML too.
     configuration = _CONFIGURATION.format(base=json.dumps(f"{task.door}/v1"), model=json.dumps(task.model))
-    return Start(
-        ("-p", prompt(task), "--output", "streaming", "--max-turns", str(task.turns), "--auto-approve"),
-        {"GATEWAY_KEY": KEY, "VIBE_HOME": _HOME},
-        {f"{_HOME}/config.toml": configuration.encode()},
-    )
+    return {f"{_HOME}/config.toml": configuration.encode()}
 
 
 def _parse(event: Event, tally: Tally) -> None:
@@ -59,3 +66,5 @@ VIBE = Entry(
     hidden=(".vibe", ".agents", "/.env"),
     python=(3, 12),
 )
+
+VIBE_ACP = over_acp(VIBE, _start_acp, "vibe.acp.entrypoint")
