@@ -5,6 +5,7 @@ Only the model is scripted. `script/agents` installs them and runs these tests; 
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,8 @@ def test_a_hostile_checkout_steers_nothing(tmp_path: Path, name: str) -> None:
         changed = site.git("diff", "--name-only", "main", BRANCH).splitlines()
     assert changed == ["value.txt"], "nothing of the repository ran, and nothing that was hidden is lost"
     assert trial.refused == [], "no request went to another address of the door"
-    assert CANARY.encode() not in trial.requests, "no instruction and no variable of the repository reached the model"
+    told = sorted(set(re.findall(rb"%s-[\w./]*" % CANARY.encode(), trial.requests)))
+    assert told == [], "no instruction and no variable of the repository reached the model"
     assert "RAN-" not in trial.output
     noted(name, "hostile", trial)
 

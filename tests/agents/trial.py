@@ -25,19 +25,11 @@ SANDBOX = {
     "temporary": "512MiB", "output": "32MiB", "cgroup": "preferred",
 }  # fmt: skip
 #: Looks around, changes the one file, and says that it is done; played in the way of whatever agent asks.
-STORY = {
-    "version": 1,
-    "conversations": [
-        {
-            "name": "the one change",
-            "turns": [
-                {"say": "I look around.", "run": "env; ls -a; cat value.txt"},
-                {"text_edit": {"path": "value.txt", "search": "1", "replace": "2"}},
-                {"done": "The value is 2 now."},
-            ],
-        }
-    ],
-}
+_LOOK = {"say": "I look around.", "run": "env; ls -a; cat value.txt"}
+_DONE = {"done": "The value is 2 now."}
+TURNS = (_LOOK, {"run": "sed -i s/1/2/ value.txt"}, _DONE)
+#: For an agent that offers its model no tools.
+TEXT_TURNS = ({"text_edit": {"path": "value.txt", "search": "1", "replace": "2"}}, _DONE)
 
 
 def shelf() -> Shelf:
@@ -124,7 +116,9 @@ def prepared(
             "network.agent": [unused], "repositories.0.instructions": [],
         }  # fmt: skip
         site.boundary({**wanted, **(changes or {})})
-        (site.root / "replay.json").write_text(json.dumps(STORY))
+        turns = TEXT_TURNS if name == "aider" else TURNS
+        script = {"version": 1, "conversations": [{"name": "the one change", "turns": turns}]}
+        (site.root / "replay.json").write_text(json.dumps(script))
         yield site
 
 

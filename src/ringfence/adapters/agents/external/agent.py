@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ringfence.adapters import event_stream
-from ringfence.adapters.agents.external.entry import BRIEF, HOME, NODE, PYTHON, TREE, Entry
+from ringfence.adapters.agents.external.entry import BRIEF, HOME, NODE, TREE, Entry
 from ringfence.ports.agent import AgentReport, AgentTask, Launch
 from ringfence.ports.sandbox import Mount
 
 #: Isolated: nothing of the checkout, of a home or of an environment is imported, and `PYTHONPATH` is left alone for
 #: the commands that the agent runs.
 _BOOT = (
-    f"import runpy, sys; sys.path.insert(0, {TREE!r}); module = sys.argv.pop(1); "
+    f"import importlib, runpy, sys; sys.path.insert(0, {TREE!r}); module, _, main = sys.argv.pop(1).partition(':'); "
+    "sys.exit(getattr(importlib.import_module(module), main)()) if main else "
     "runpy.run_module(module, run_name='__main__', alter_sys=True)"
 )
 
@@ -52,7 +53,9 @@ class ExternalAgent:
         entry, start = self._entry, self._entry.start(task)
         mounts = [Mount(self._place.tree, TREE)]
         if self._place.runtime is not None:
-            mounts.append(Mount(self._place.runtime, {"node": NODE}.get(entry.runtime, PYTHON)))
+            # An interpreter knows the paths that it was built for, so it stays where it is on the worker.
+            target = NODE if entry.runtime == "node" else str(self._place.runtime)
+            mounts.append(Mount(self._place.runtime, target))
         words = (*start.around, *self._program(), *start.arguments)
         brief = task.brief.encode("utf-8", "replace")
         return Launch(
@@ -67,7 +70,7 @@ class ExternalAgent:
         if entry.runtime == "node":
             return (f"{NODE}/bin/node", f"{TREE}/{entry.program}")
         if entry.runtime == "python":
-            interpreter = "/usr/bin/python3" if self._place.runtime is None else f"{PYTHON}/bin/python3"
+            interpreter = f"{self._place.runtime or '/usr'}/bin/python3"
             if entry.program.startswith("/"):
                 return (interpreter, "-I", entry.program)
             return (interpreter, "-I", "-c", _BOOT, entry.program)

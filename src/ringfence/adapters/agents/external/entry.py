@@ -7,10 +7,9 @@ from typing import Literal
 from ringfence.adapters.event_stream import Parser
 from ringfence.ports.agent import AgentTask
 
-#: Where a sandbox sees an agent's tree, the runtimes that it may need, the brief, and a home of its own.
+#: Where a sandbox sees an agent's tree, the Node that it may need, the brief, and a home of its own.
 TREE = "/ringfence/agent"
 NODE = "/ringfence/node"
-PYTHON = "/ringfence/python"
 BRIEF = "/ringfence/brief.md"
 HOME = "/home/agent"
 #: What agents that want a key are given. The gateway drops it: a run is known by its door, not by a token.
@@ -33,7 +32,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One agent. `program` is a path in its tree, or for Python a module."""
+    """One agent. `program` is a path in its tree, or for Python a module, perhaps with a function: `package.cli:main`."""
 
     name: str
     title: str

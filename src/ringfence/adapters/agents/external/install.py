@@ -46,7 +46,7 @@ class Shelf:
 
     def __init__(self, directory: Path, python: Path | None = None) -> None:
         self._directory = directory
-        self._python = python
+        self._python = python.resolve() if python is not None else None
 
     def place(self, entry: Entry) -> Place:
         """Where an agent is. Errors: `ControlMissing` when it is not installed as it is pinned now."""

@@ -25,7 +25,7 @@ def _start(task: AgentTask) -> Start:
             "--openai-api-base", f"{task.door}/v1", "--no-check-update", "--no-show-model-warnings",
             "--analytics-disable", "--no-auto-commits", "--no-dirty-commits", "--no-gitignore", "--no-pretty",
             "--no-stream", "--no-show-release-notes", "--no-detect-urls", "--no-suggest-shell-commands",
-            "--edit-format", "diff", "--map-tokens", "1024", "--timeout", "120",
+            "--edit-format", "diff", "--map-tokens", "0", "--timeout", "120",
             "--input-history-file", "/dev/null", "--chat-history-file", "/dev/null",
             "--config", f"{HOME}/aider.yml", "--env-file", f"{HOME}/aider.env",
         ),

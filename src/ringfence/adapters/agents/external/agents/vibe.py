@@ -60,11 +60,11 @@ VIBE = Entry(
     protocol="chat",
     source="pip",
     runtime="python",
-    program="vibe.cli.entrypoint",
+    program="vibe.cli.launcher:main",
     start=_start,
     parse=_parse,
     hidden=(".vibe", ".agents", "/.env"),
     python=(3, 12),
 )
 
-VIBE_ACP = over_acp(VIBE, _start_acp, "vibe.acp.entrypoint")
+VIBE_ACP = over_acp(VIBE, _start_acp, "vibe.acp.entrypoint:main")
