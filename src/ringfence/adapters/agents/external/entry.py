@@ -32,7 +32,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One agent. `program` is a path in its tree, or for Python a module, perhaps with a function: `package.cli:main`."""
+    """One agent. `program` is a path in its tree; for Python a module, or one of its functions: `package.cli:main`."""
 
     name: str
     title: str

@@ -60,7 +60,7 @@ GEMINI = Entry(
     program="node_modules/@google/gemini-cli/bundle/gemini.js",
     start=_start,
     parse=_parse,
-    hidden=(".gemini", ".mcp.json", "/.env"),
+    hidden=(".gemini", ".mcp.json", "/.env", "GEMINI.md"),
 )
 
 GEMINI_ACP = over_acp(GEMINI, _start_acp)

@@ -1,12 +1,14 @@
 """Mistral Vibe, by its streamed entries over Chat Completions."""
 
 import json
+from importlib.resources import files
 
 from ringfence.adapters.agents.external.acp import over_acp
 from ringfence.adapters.agents.external.entry import HOME, KEY, Entry, Start, prompt
 from ringfence.adapters.event_stream import Event, Tally, at, many, text
 from ringfence.ports.agent import AgentTask
 
+_PROGRAM = "/ringfence/vibe.py"
 _HOME = f"{HOME}/.vibe"
 _ENVIRONMENT = {"GATEWAY_KEY": KEY, "VIBE_HOME": _HOME}
 _CONFIGURATION = """active_model = "gateway"
@@ -39,17 +41,21 @@ def _start_acp(task: AgentTask) -> Start:
 
 def _files(task: AgentTask) -> dict[str, bytes]:
     # A text in JSON is one in TOML too.
+    program = files("ringfence.adapters.agents.external.programs") / "vibe_program.py"
     configuration = _CONFIGURATION.format(base=json.dumps(f"{task.door}/v1"), model=json.dumps(task.model))
-    return {f"{_HOME}/config.toml": configuration.encode()}
+    return {f"{_HOME}/config.toml": configuration.encode(), _PROGRAM: program.read_bytes()}
 
 
 def _parse(event: Event, tally: Tally) -> None:
-    if text(event, "role") == "assistant":
+    if text(event, "type") == "effect":
+        # The stream has no event for an answer of the model: one that calls a tool counts by its call.
         tally.turn()
-        tally.say(text(event, "content"))
-        for call in many(event, "tool_calls"):
-            tally.tool(at(call, "function", "arguments"))
-        tally.end("" if many(event, "tool_calls") else "finished")
+        tally.tool(at(event, "detail", "input"))
+        tally.end("")
+    elif text(event, "type") == "message" and text(event, "role") == "assistant":
+        tally.turn()
+        tally.say("".join(text(part, "text") for part in many(event, "content")))
+        tally.end("finished")
 
 
 VIBE = Entry(
@@ -60,7 +66,7 @@ VIBE = Entry(
     protocol="chat",
     source="pip",
     runtime="python",
-    program="vibe.cli.launcher:main",
+    program=_PROGRAM,
     start=_start,
     parse=_parse,
     hidden=(".vibe", ".agents", "/.env"),
