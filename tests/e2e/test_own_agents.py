@@ -11,7 +11,7 @@ from worksite import BRANCH, Worksite
 ACP_AGENT = r"""
 import json, sys
 def send(**message): print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
-options = [{"optionId": "no", "kind": "reject_once", "name": "no"}, {"optionId": "yes", "kind": "allow_once", "name": "yes"}]
+options = [{"optionId": "no", "kind": "reject_once"}, {"optionId": "yes", "kind": "allow_once"}]
 def ask(number, kind):
     params = {"sessionId": "s", "toolCall": {"kind": kind, "title": kind}, "options": options}
     send(id=number, method="session/request_permission", params=params)
