@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ringfence.adapters.clock import SystemClock
 from ringfence.adapters.model_providers.anthropic import AnthropicProvider
 from ringfence.adapters.model_providers.gemini import GeminiProvider
 from ringfence.adapters.model_providers.openai import OpenAIProvider
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     except (RingfenceError, OSError) as error:
         control.sendall(encode({"kind": "failed", "what": f"the gateway cannot be confined: {error}"}))
         return 3
-    asyncio.run(serve_routes(control, doors, make_provider))
+    asyncio.run(serve_routes(control, doors, make_provider, SystemClock().now))
     return 0
 
 

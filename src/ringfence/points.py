@@ -87,7 +87,7 @@ def agent(settings: Settings) -> Agent:
     """The agent that the settings name. Errors: `InputError` for one that nobody knows, `ControlMissing` else."""
     name = settings.agent.name
     if name == BuiltinAgent.name:
-        return BuiltinAgent()
+        return BuiltinAgent(small=settings.agent.mode == "small")
     if name in ("command", "acp") and settings.agent.command:
         return OwnAgent(name, settings.agent.command)
     if name not in TABLE:
@@ -145,11 +145,12 @@ def call_recorder(
 
     def record(call: Call) -> None:
         if call.phase == "opened":
-            log.append(call.run, ModelAsked(call.id, call.door, call.route, call.model, call.rule))
+            named = [field.name for field in fields(ModelAsked) if hasattr(call, field.name)]
+            log.append(call.run, ModelAsked(call.id, **{name: getattr(call, name) for name in named}))
             return
         request, response = keep(call.request), keep(call.response)
         facts = {field.name: getattr(call, field.name) for field in fields(ModelCalled) if hasattr(call, field.name)}
-        log.append(call.run, ModelCalled(**{**facts, "request": request, "response": response}))
+        log.append(call.run, ModelCalled(**{**facts, "call": call.id, "request": request, "response": response}))
 
     return record
 

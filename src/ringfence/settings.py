@@ -131,6 +131,9 @@ class AgentSettings(_Section):
     """Which agent does the work, where installed ones are, and an agent of one's own."""
 
     name: str = Field(default="builtin", min_length=1, description="As `ringfence agents list` shows it.")
+    mode: Literal["full", "small"] = Field(
+        default="full", description="For builtin. small: for models that can call no tools; one function of one file."
+    )
     directory: LocalPath | None = Field(default=None, description="Installed agents; else `agents` beside the state.")
     python: LocalPath | None = Field(
         default=None, description="The tree of a newer interpreter (with bin/python3), for agents that need one."
@@ -146,9 +149,9 @@ class Settings(_Section):
     code_host: CodeHostSettings
     secrets: dict[str, SecretSettings] = Field(default={})
     vault: VaultSettings | None = None
+    agent: AgentSettings = AgentSettings()
     sandbox: SandboxSettings = SandboxSettings()
     egress: EgressSettings = EgressSettings()
-    agent: AgentSettings = AgentSettings()
     _variables: dict[str, Secret] = PrivateAttr(default_factory=dict)
 
     def variable(self, name: str) -> Secret | None:

@@ -156,6 +156,7 @@ def working(settings: Settings) -> Iterator[Worker]:
             close_given_up(run, ports)
         for run in retention.sweep_checkouts(ports.places, frozenset(engine.unfinished()), sandboxes):
             ports.broker.reclaim(run, last=True)
+        retention.sweep_layers(ports.places, look.boundary, look.clock)
         yield Worker(look, ports, engine, resumed)
 
 
@@ -209,7 +210,8 @@ def sweep_now(look: Reading) -> retention.Removed:
     for run in checkouts:
         _broker(look).reclaim(run, last=True)
     mirrors = () if at_work else retention.sweep_mirrors(places, boundary, look.clock)
-    return retention.Removed(checkouts, mirrors, retention.sweep_logs(places, boundary, look.log, look.clock))
+    layers = () if at_work else retention.sweep_layers(places, boundary, look.clock)
+    return retention.Removed(checkouts, mirrors, layers, retention.sweep_logs(places, boundary, look.log, look.clock))
 
 
 def brief_of(look: Reading, ticket_id: str) -> Brief:

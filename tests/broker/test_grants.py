@@ -109,6 +109,21 @@ def test_a_read_grant_reads_one_repository_for_minutes_and_ends_with_its_block(b
         grant.secret.reveal()
 
 
+def test_a_write_grant_for_a_branch_writes_that_very_branch(bench: Bench) -> None:
+    """F01: another ticket's branch is another's, also when its name begins with ours."""
+    with bench.broker.grant(RUN, "publish", REPOSITORY, branch="ringfence/T-1-x") as grant:
+        token = grant.secret.reveal()
+        assert grant.permissions == "write:ringfence/T-1-x"
+        for ref in ("ringfence/T-1-xy", "ringfence/T-1-x/y", "ringfence/T-1", "ringfence/T-2-x", "main"):
+            refused = bench.push(token, f"refs/heads/{ref}")
+            assert refused.returncode != 0 and "[branch-prefix]" in refused.stderr, ref
+        assert bench.push(token, "refs/heads/ringfence/T-1-x").returncode == 0
+    [minted] = bench.of(e.GrantMinted)
+    assert minted.permissions == "write:ringfence/T-1-x"
+    with pytest.raises(HostFailed, match="may not mint"), bench.broker.grant(RUN, "publish", REPOSITORY, branch="main"):
+        pytest.fail("a grant outside of the minter's own prefix")
+
+
 def test_a_write_grant_writes_below_the_prefix_and_is_revoked_at_once(bench: Bench) -> None:
     with bench.broker.grant(RUN, "publish", REPOSITORY) as grant:
         token = grant.secret.reveal()

@@ -143,8 +143,9 @@ def test_a_wrong_value_is_named_with_its_line(folder: Path, old: str, new: str, 
         (GOOD.encode() + b"a\0b", 13),
         (GOOD.encode() + b"x" * 70_000, 1),
         (b"---\n" + b"[" * 5_000 + b"\n---\n", 1),
+        (b"---\n%YAML 1.0\n---\n", 1),
     ],
-    ids=["plain", "empty", "unclosed", "list", "latin", "nul", "long", "deep"],
+    ids=["plain", "empty", "unclosed", "list", "latin", "nul", "long", "deep", "old"],
 )
 def test_a_file_that_is_no_ticket_is_reported_and_the_others_are_read(folder: Path, content: bytes, line: int) -> None:
     assert problem(folder, "wrong.md", content).where == f"{folder / 'wrong.md'}:{line}"

@@ -15,6 +15,7 @@ TEAM = (EXAMPLES / "team.yaml").read_text()
 MINIMAL = (EXAMPLES / "minimal.yaml").read_text()
 OUTSIDE = TEAM[TEAM.index("    - name: outside") : TEAM.index("  default: house")]
 INSIDE_ONLY = TEAM.replace(OUTSIDE, "").replace("  - { name: outside-models, purpose: model }\n", "")
+INSIDE_ONLY = "".join(line for line in INSIDE_ONLY.splitlines(keepends=True) if "outside/large-coder-2" not in line)
 
 
 def boundary(text: str) -> Boundary:

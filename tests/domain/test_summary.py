@@ -57,6 +57,19 @@ def shape(text: str) -> list[str]:
     return [token.type for token in flat(text) if token.type not in ("text", "softbreak")]
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["package-lock.json", "web/yarn.lock", "requirements.txt", "Requirements-dev.txt", "sub/Cargo.lock", ".npmrc",
+     "pyproject.toml", "go.sum", "gradle/libs.versions.toml", "Dockerfile.prod", "src/App.csproj", "poetry.lock"],
+)  # fmt: skip
+def test_a_change_of_what_is_installed_is_said(path: str) -> None:
+    changed = FileChange(path, "M", "100644", "100644", "c" * 40, 10)
+    said = f"The agent changed what is installed: {path}"
+    body = pull_request_body(summary(changes=(*CHANGES, changed)))
+    assert said in body.replace("`", "").replace("**", "")
+    assert "what is installed" not in pull_request_body(summary())
+
+
 def test_first_screen_says_everything_a_reviewer_needs() -> None:
     body = pull_request_body(summary())
     sealed = gather(ID, HISTORY).sealed

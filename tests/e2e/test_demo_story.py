@@ -17,12 +17,15 @@ from pathlib import Path
 import pytest
 
 from ringfence.adapters.agents.builtin import BuiltinAgent
-from ringfence.adapters.model_providers.replay import ReplayProvider
+from ringfence.adapters.model_providers.replay.provider import ReplayProvider
 from ringfence.adapters.trackers.folder import FolderTracker
 from ringfence.demo_content import boundary_text, text, write_tree
 from ringfence.ports.agent import AgentReport, AgentTask
+from ringfence.ports.model_provider import ProviderRequest
 
 CHECKS = {"lint": ("ruff", "check", "."), "types": ("mypy", "src"), "test": ("pytest", "-q")}
+#: What pip says when it found no index, or one that lacks what it was asked for.
+UNREACHABLE = ("Could not find a version", "No matching distribution", "Connection", "Could not fetch", "Network")
 GIT = ("git", "-c", "user.name=Test", "-c", "user.email=test@example.internal", "-c", "init.defaultBranch=main")
 
 
@@ -38,7 +41,9 @@ class Recording(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     async def answer(self, body: bytes) -> tuple[int, str, bytes]:
-        async with self.server.provider.ask(body) as answer:  # type: ignore[attr-defined]
+        fields = json.loads(body)
+        request = ProviderRequest("chat", fields["model"], bool(fields.get("stream")), (), body)
+        async with self.server.provider.ask(request) as answer:  # type: ignore[attr-defined]
             pieces = [piece async for piece in answer.pieces()]
             return answer.status, answer.content_type, b"".join(pieces)
 
@@ -73,7 +78,14 @@ class Story:
     @property
     def environment(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-        return {"PATH": path, "HOME": str(self.place), "GIT_CONFIG_NOSYSTEM": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        return {
+            "PATH": path,
+            "HOME": str(self.place),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": str(self.tree / ".packages"),
+            "PIP_NO_INDEX": "1",
+        }
 
     def do(self, *argv: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -99,10 +111,27 @@ class Story:
         return BuiltinAgent().report(done.stdout)
 
 
+def install(tree: Path) -> None:
+    """The sample's dependency as the boundary's set-up installs it, by this machine's own pip."""
+    pip = (sys.executable, "-m", "pip", "install", "-q", "--only-binary", ":all:", "--require-hashes")
+    done = subprocess.run(
+        (*pip, "--target", ".packages", "-r", "requirements.txt"),
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    if any(sign in done.stderr for sign in UNREACHABLE):
+        pytest.skip(f"no package index has the sample's dependency: {done.stderr.strip().splitlines()[-1][:200]}")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture
 def story(tmp_path: Path) -> Story:
     found = Story(tmp_path)
     write_tree("inventory", found.tree)
+    install(found.tree)
     found.do(*GIT, "init", "-q")
     found.keep("base")
     return found
@@ -144,11 +173,12 @@ def test_the_sample_tickets_are_one_of_each_kind(tmp_path: Path) -> None:
 
 
 def test_every_placeholder_of_the_boundary_must_be_given() -> None:
-    values = {"location": "/srv/ringfence", "toolchain": "/srv/toolchain", "replay": "/srv/replay.json"}
+    paths = {"location": "/srv/ringfence", "toolchain": "/srv/toolchain", "replay": "/srv/replay.json"}
+    values = {**paths, "registry": "[]", "packages": "{}"}
     filled = boundary_text(**values)
-    assert "{{" not in filled and all(f'"{value}"' in filled for value in values.values())
+    assert "{{" not in filled and all(f'"{value}"' in filled for value in paths.values())
     with pytest.raises(KeyError, match="replay"):
-        boundary_text(location="/a", toolchain="/b")
+        boundary_text(**{name: value for name, value in values.items() if name != "replay"})
     with pytest.raises(KeyError, match="no placeholder colour"):
         boundary_text(**values, colour="red")
 

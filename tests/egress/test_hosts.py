@@ -83,6 +83,7 @@ def test_no_other_spelling_is_a_name(spelling: str) -> None:
         "224.0.0.251", "239.255.255.250", "240.0.0.1", "255.255.255.255", "::", "::1", "::ffff:10.1.2.3",
         "::ffff:169.254.169.254", "::127.0.0.1", "64:ff9b::a00:1", "64:ff9b:1::1", "2002:a00:1::1", "2001::1",
         "fc00::1", "fd00:ec2::254", "fe80::1", "fe80::1%lo", "fec0::1", "ff02::1", "100::1", "not an address",
+        "::1:0:0", "b8::9", "2001:2::1", "4000::1", "8000::1", "fbff::1",
     ],
 )  # fmt: skip
 def test_a_name_that_leads_there_is_denied(address: str) -> None:

@@ -1,4 +1,4 @@
-"""B01-B07 and the table of ways in which a git directory starts programs: none of them starts one for the worker.
+"""B01, B02, B03, B04, B06, B07: the ways in which a git directory starts programs start none for the worker.
 
 Each way is first taken by the work stage, and then, as proof that it is a way, by git on the host in the same tree.
 """

@@ -1,4 +1,4 @@
-"""B14-B16, F07 and the limits: what may not stand in a patch is refused by a named rule, and nothing of it goes on."""
+"""B14, B15, B16, F07 and the limits: what may not be in a patch is refused by a named rule; nothing of it goes on."""
 
 from collections.abc import Iterator
 from pathlib import Path

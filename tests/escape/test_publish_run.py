@@ -1,4 +1,4 @@
-"""A09-A11, B11, B12, B18, B19, F01, G01-G03: one whole run whose repository, agent and story are hostile throughout.
+"""A09, A10, B11, B12, B18, B19, F01, G01, G02, G03: one whole run whose repository, agent and story are all hostile.
 
 The run ends in a pull request, as each attack leaves the checks green. Each test looks at one side of what it led to.
 """

@@ -79,6 +79,21 @@ def test_c10_no_spelling_of_a_command_matters(cage: Cage, line: str) -> None:
     assert attempt.event.argv == (*BASH, line)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "git --version && cat $SECRET", "docker ps; cat $SECRET", "make -v | cat - $SECRET", "npm -v; cat $SECRET",
+        "cd /tmp && echo ok\ncat $SECRET", "git log --format=$(cat $SECRET)", "(sleep 0; cat $SECRET) & wait $!",
+        "ssh -V; exec cat $SECRET", "env git --version; env cat $SECRET", "if :; then cat $SECRET; fi; git status",
+    ],
+)  # fmt: skip
+def test_c09_no_command_of_a_line_takes_the_rest_outside(cage: Cage, line: str) -> None:
+    """There is no list of commands that run elsewhere: one process tree, one sandbox, whatever the line begins with."""
+    attempt = cage.run(cage.spec(*BASH, f"set -o pipefail; {line}", environment={"SECRET": str(cage.canary_file)}))
+    assert attempt.event.exit_code != 0 or "git log" in line or "if :" in line
+    assert "No such file" in attempt.text or "Permission denied" in attempt.text or "not found" in attempt.text
+
+
 def test_c11_poisoned_variables_reach_the_command_alone(cage: Cage) -> None:
     """`LD_PRELOAD` and its like are the command's own affair: no program of the worker has seen them."""
     (cage.tree / "evil.sh").write_text("echo sourced\n")

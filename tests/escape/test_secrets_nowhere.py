@@ -141,7 +141,7 @@ def test_every_grant_of_a_run_is_narrow_and_confirmed_dead_at_its_end(site: Work
     revoked = {event.grant: event for event in events if isinstance(event, e.GrantRevoked)}
     assert {(event.purpose, event.permissions) for event in minted.values()} == {
         ("checkout", "read"),
-        ("publish", "write:ringfence/"),
+        ("publish", f"write:{BRANCH}"),
     }
     assert {event.grant for event in events if isinstance(event, e.GrantAsked)} == set(minted) == set(revoked)
     assert all(event.confirmed and event.uses for event in revoked.values())

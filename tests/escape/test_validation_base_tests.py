@@ -1,4 +1,4 @@
-"""Attacks G01 to G03: an agent that makes its tests pass by changing the tests is seen, by the tests it changed.
+"""G01, G02, G03: an agent that makes its tests pass by changing the tests is seen, by the tests it changed.
 
 The check of the patch passes in each of them, which is the attack; the same patch with the tests of the base commit
 fails, and the log, the statement and the pull request say so.

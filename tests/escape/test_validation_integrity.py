@@ -1,4 +1,4 @@
-"""C23, F09, G01-G03, G08, I01: what a check says is about the tree that is published, by the boundary's own command."""
+"""C23, F09, G01, G03, G08, I01: what a check says is about the published tree, by the command of the boundary."""
 
 import time
 from collections.abc import Iterator, Mapping

@@ -109,7 +109,8 @@ def test_the_process_imports_little(start: Start) -> None:
     assert rings == {"adapters", "child", "domain", "gateway", "gateway_main", "ports"}
     assert not {"ringfence.gateway.process", "ringfence.child.process"} & set(modules.split())
     assert {name for name in modules.split() if name.startswith("ringfence.domain.")} == {
-        "ringfence.domain.decision", "ringfence.domain.errors", "ringfence.domain.wires",
+        "ringfence.domain.decision", "ringfence.domain.errors", "ringfence.domain.failures", "ringfence.domain.money",
+        "ringfence.domain.wires",
     }  # fmt: skip
 
 

@@ -30,14 +30,14 @@ def files(top: Path) -> list[str]:
 
 
 def test_what_is_hidden_is_not_in_the_tree_and_not_in_the_patch(site: GitSite) -> None:
-    room = site.rooms.make("agent-1", site.source, hidden=HIDDEN)
+    room = site.rooms.hide(site.rooms.make("agent-1", site.source), HIDDEN)
     assert files(room.path) == ["deep/.env", "value.txt"]
     site.inside(room, 'test -z "$(git status --porcelain)" && echo 2 > value.txt')
     assert list(site.collect(room)) == ["value.txt"]
 
 
 def test_what_the_agent_writes_in_a_hidden_place_is_in_the_patch(site: GitSite) -> None:
-    room = site.rooms.make("agent-1", site.source, hidden=HIDDEN)
+    room = site.rooms.hide(site.rooms.make("agent-1", site.source), HIDDEN)
     site.inside(
         room, "mkdir -p .opencode/plugin; cd .opencode; echo other > plugin/x.js; echo new > y.js; echo B > ../.env"
     )
@@ -50,12 +50,23 @@ def test_what_the_agent_writes_in_a_hidden_place_is_in_the_patch(site: GitSite) 
 
 
 def test_a_hidden_file_that_comes_back_as_it_was_is_no_change(site: GitSite) -> None:
-    room = site.rooms.make("agent-1", site.source, hidden=HIDDEN)
-    site.inside(room, "git sparse-checkout disable && test -e .opencode/plugin/x.js; echo 2 > value.txt")
+    room = site.rooms.hide(site.rooms.make("agent-1", site.source), HIDDEN)
+    site.inside(room, "git show HEAD:.env > .env; echo 2 > value.txt")
     assert list(site.collect(room)) == ["value.txt"]
 
 
+def test_what_set_up_made_in_a_hidden_place_is_taken_away_too(site: GitSite) -> None:
+    room = site.rooms.make("agent-1", site.source)
+    site.inside(
+        room,
+        "echo made > .opencode/plugin/made.js; ln -s deep .claude; mkdir -p new/.opencode; echo x > new/.opencode/y",
+    )
+    room = site.rooms.hide(room, (*HIDDEN, ".claude"))
+    assert files(room.path) == ["deep/.env", "value.txt"]
+    assert not (room.path / ".claude").is_symlink()
+
+
 def test_a_link_or_a_file_in_place_of_a_hidden_folder_is_in_the_patch(site: GitSite) -> None:
-    room = site.rooms.make("agent-1", site.source, hidden=HIDDEN)
+    room = site.rooms.hide(site.rooms.make("agent-1", site.source), HIDDEN)
     site.inside(room, "ln -s deep .opencode")
     assert ".opencode" in site.collect(room)

@@ -76,13 +76,14 @@ def test_a_read_token_reads_its_repository_and_writes_nothing(mint: Mint, work: 
     assert status.status_code == 403
 
 
-def test_a_write_token_publishes_below_its_prefix_only(mint: Mint, work: Path) -> None:
+def test_a_write_token_publishes_its_branch_only(mint: Mint, work: Path) -> None:
     host = mint.host
-    mint.token(permissions={"contents": "write"}, branch_prefix="ringfence/T-1")
+    mint.token(permissions={"contents": "write"}, branch_prefix="ringfence/T-1-fix")
     commit = host.branch(work, "x", {"src/stock.py": "1\n"})
     assert host.push(work, f"{commit}:refs/heads/ringfence/T-1-fix", by="minted").returncode == 0
-    outside = host.push(work, f"{commit}:refs/heads/ringfence/T-2-fix", by="minted")
-    assert outside.returncode != 0 and "[branch-prefix]" in outside.stderr
+    for other in ("ringfence/T-2-fix", "ringfence/T-1-fixed", "ringfence/T-1"):
+        outside = host.push(work, f"{commit}:refs/heads/{other}", by="minted")
+        assert outside.returncode != 0 and "[branch-prefix]" in outside.stderr
     body = {"title": "t", "head": "ringfence/T-1-fix", "base": "main", "draft": True}
     opened = host.api("POST", f"/repos/{host.repository}/pulls", "minted", body)
     assert opened.status_code == 201

@@ -72,12 +72,12 @@ class BoundaryBroker:
         self._clock = clock
 
     @contextmanager
-    def grant(self, run: str, purpose: str, repository: str) -> Iterator[Grant]:
+    def grant(self, run: str, purpose: str, repository: str, *, branch: str = "") -> Iterator[Grant]:
         """A grant, recorded when asked for, when had, and when it ends."""
         use = self._use(purpose, repository)
         identity = f"{purpose}-{self._clock.token(12)}"
         self._log.append(run, GrantAsked(identity, purpose, repository, use.name, use.minter or ""))
-        had = self._had(identity, use, repository)
+        had = self._had(identity, use, repository, branch)
         shut = False
         begun = self._clock.monotonic()
 
@@ -119,13 +119,13 @@ class BoundaryBroker:
             )
         return use
 
-    def _had(self, identity: str, use: SecretUse, repository: str) -> _Had:
+    def _had(self, identity: str, use: SecretUse, repository: str, branch: str) -> _Had:
         if use.kind == "minted":
-            return self._mint(identity, use, repository)
+            return self._mint(identity, use, repository, branch)
         return self._open_value(identity, use, repository)
 
-    def _mint(self, identity: str, use: SecretUse, repository: str) -> _Had:
-        prefix = self._boundary.branches.prefix if use.purpose == "publish" else None
+    def _mint(self, identity: str, use: SecretUse, repository: str, branch: str) -> _Had:
+        prefix = branch or self._boundary.branches.prefix if use.purpose == "publish" else None
         wanted = Wanted(identity, repository, prefix, use.lifetime)
         token = self._keys.minter.mint(self._minter(use.minter or ""), wanted)
         self._keys.learn(token.secret)

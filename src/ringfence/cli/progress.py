@@ -46,6 +46,12 @@ def lines(event: Event) -> list[tuple[str, str]]:  # noqa: C901 - one flat table
             return [("bad", f"ticket {event.ticket} refused by rule {event.rule}: {event.detail or event.reason}")]
         case e.PatchRefused():
             return [("bad", f"patch refused by rule {event.rule}: {event.detail}")]
+        case e.LayerUsed():
+            return [("note", f"set-up: layer {event.layer[:19]} reused, {event.files} files")]
+        case e.LayerMade():
+            kept = "kept" if event.scope == "repository" else "for this run"
+            made = f"layer {event.layer[:19]} made in {event.seconds:.1f} s, {event.files} files, {kept}"
+            return [("note", f"set-up: {made}: {event.why}")]
         case e.CancelRequested():
             return [("note", f"{event.by} asked for the end of the run")]
         case e.RunHalted():

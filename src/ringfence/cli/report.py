@@ -20,10 +20,22 @@ def show_run(look: Reading, run: str, *, json: bool) -> None:
     if json:
         checks = [asdict(event) for event in history if isinstance(event, e.CheckEnded)]
         left = [asdict(event) for event in history if isinstance(event, e.ModelCalled | e.EgressDecided)]
-        show_json({**asdict(view), "checks": checks, "left": left, "bundle": str(bundle) if bundle.exists() else None})
+        layers = [{"kind": one.kind, **asdict(one)} for one in gather(run, history).layers]
+        show_json(
+            {
+                **asdict(view),
+                "setup": layers,
+                "checks": checks,
+                "left": left,
+                "bundle": str(bundle) if bundle.exists() else None,
+            }
+        )
         return
     for name, value in _facts(view):
         print(f"{name:<14} {plain(value)}")
+    for one in gather(run, history).layers:
+        how = "reused" if isinstance(one, e.LayerUsed) else "made"
+        print(f"{'set-up':<14} layer {one.layer} {how}, {one.files} files, {one.size} bytes, {one.seconds:.1f} s")
     rows = check_rows(history)
     if rows:
         print()

@@ -132,7 +132,7 @@ def worker(
 
 
 def sweep(settings: SettingsOption = None, json: JsonOption = False) -> None:
-    """Remove what the boundary no longer keeps: left-over checkouts, unused mirrors, logs past their retention."""
+    """Remove what the boundary no longer keeps: left-over checkouts, old mirrors, layers and logs."""
     from ringfence.settings import load
 
     found = load(settings)  # before libraries come in: see `settings.load`
@@ -147,10 +147,16 @@ def sweep(settings: SettingsOption = None, json: JsonOption = False) -> None:
     if json:
         show_json(asdict(removed))
         return
-    for kind, names in (("checkout", removed.checkouts), ("mirror", removed.mirrors), ("run", removed.runs)):
+    for kind, names in (
+        ("checkout", removed.checkouts),
+        ("mirror", removed.mirrors),
+        ("layer", removed.layers),
+        ("run", removed.runs),
+    ):
         for name in names:
             print(f"removed {kind} {name}")
-    print(f"{len(removed.checkouts)} checkouts, {len(removed.mirrors)} mirrors and {len(removed.runs)} runs removed")
+    counts = f"{len(removed.checkouts)} checkouts, {len(removed.mirrors)} mirrors, {len(removed.layers)} layers"
+    print(f"{counts} and {len(removed.runs)} runs removed")
 
 
 def _say(json: bool, event: str, **fields: object) -> None:

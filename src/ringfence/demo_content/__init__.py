@@ -1,4 +1,4 @@
-"""The sample that `ringfence demo` works on: a repository with a bug, a handbook, tickets, a boundary, a replay.
+"""The samples that `ringfence demo` works on: a repository with a bug, a handbook, tickets, a boundary, a replay.
 
 The files of the sample end in `.txt` here (and a leading dot is written `dot-`), so that no tool takes
 them for this project's own code or configuration. Nothing here runs; the demo writes the files out.
@@ -22,9 +22,9 @@ def text(name: str) -> str:
     return files(__name__).joinpath(name + _SUFFIX).read_text(encoding="utf-8")
 
 
-def boundary_text(**values: str) -> str:
-    """The sample boundary with its placeholders filled in; one that is missing or unknown is a `KeyError`."""
-    filled = text("boundary.yaml")
+def boundary_text(document: str = "boundary.yaml", /, **values: str) -> str:
+    """A sample boundary with its placeholders filled in; one that is missing or unknown is a `KeyError`."""
+    filled = text(document)
     for name, value in values.items():
         if f"{{{{{name}}}}}" not in filled:
             raise KeyError(f"the sample boundary has no placeholder {name}")

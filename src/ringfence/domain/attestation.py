@@ -118,6 +118,7 @@ def _claims(
         ],
         "refused": [{"attempt": one.attempt, "rule": one.rule, "reason": one.reason} for one in facts.refused],
         **_tests(facts),
+        **_setup(facts),
         "artifacts": list(facts.artifacts),
         "not_checked": list(not_checked(facts)),
     }  # fmt: skip
@@ -135,6 +136,20 @@ def _tests(facts: Facts) -> dict[str, Any]:
             "with_those_of_the_base": ran, "fault": replaced.fault,
         }
     }  # fmt: skip
+
+
+def _setup(facts: Facts) -> dict[str, Any]:
+    """What set-up left and what it was made from; nothing where there is no set-up."""
+    rows = [
+        {
+            "layer": one.layer,
+            "content": one.content,
+            "reused": isinstance(one, e.LayerUsed),
+            "from": list(one.made_from),
+        }
+        for one in facts.layers
+    ]
+    return {"setup": rows} if rows else {}
 
 
 def _check(facts: CheckFacts) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from ringfence.domain.agents import BUILTIN, AgentUse
+from ringfence.domain.limits import DayLimits as DayLimits
 from ringfence.domain.limits import Limits as Limits
 from ringfence.domain.limits import NetworkLimits as NetworkLimits
 from ringfence.domain.limits import PatchLimits as PatchLimits
@@ -19,6 +20,7 @@ from ringfence.domain.limits import SandboxLimits as SandboxLimits
 from ringfence.domain.model_section import DataClass as DataClass
 from ringfence.domain.model_section import Models as Models
 from ringfence.domain.model_section import Route as Route
+from ringfence.domain.prices import Prices as Prices
 from ringfence.domain.section import Argv as Argv
 from ringfence.domain.section import Names as Names
 from ringfence.domain.section import Seconds as Seconds
@@ -119,7 +121,11 @@ class RepositoryCommands(Section):
     path: Names = Field(description="Directories of PATH inside its sandboxes, in order.")
     environment: dict[str, str] = Field(default={}, description="Further variables inside its sandboxes; no secrets.")
     setup: Annotated[tuple[Argv, ...], BeforeValidator(as_tuple)] = Field(
-        default=(), description="Commands that prepare a tree before agents and checks."
+        default=(), description="Commands that prepare a tree before agents and checks, once for the same inputs."
+    )
+    setup_inputs: Names = Field(
+        default=(),
+        description="Files that set-up is made from, such as lock files, by globs; none: every file of the tree.",
     )
     checks: Annotated[tuple[Check, ...], BeforeValidator(as_tuple)] = Field(
         description="The commands that judge a patch, in order."

@@ -11,6 +11,8 @@ class Spent:
     requests: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    #: Billionths of the currency of the table of prices; an estimate.
+    money: int = 0
     seconds: float = 0.0
     #: Attempts to leave by the network that were allowed, and bytes each way.
     connections: int = 0
@@ -27,6 +29,7 @@ class Budget:
     input_tokens: int
     output_tokens: int
     seconds: float
+    money: int | None = None
 
     def exceeded(self, spent: Spent) -> str | None:
         """The name of the first limit that is used up, or None while there is something left of each."""
@@ -37,4 +40,6 @@ class Budget:
             ("output_tokens", spent.output_tokens, self.output_tokens),
             ("seconds", spent.seconds, self.seconds),
         )
+        if self.money is not None and spent.money >= self.money:
+            return "money"
         return next((name for name, used, limit in pairs if used >= limit), None)

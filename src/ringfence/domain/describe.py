@@ -111,6 +111,8 @@ def _commands(boundary: Boundary) -> _Answer:
         variables = tuple(f"{key}={value}" for key, value in commands.environment.items())
         rows += [(name, "variables", _list(variables), "")] if variables else []
         rows += [(name, "set-up", " ".join(words), "with what set-up may reach") for words in commands.setup]
+        if commands.setup:
+            rows.append((name, "set-up is made from", _list(commands.setup_inputs, "every file of the tree"), "kept"))
         rows += [(name, f"{check.kind}: {check.name}", " ".join(check.run), _terms(check)) for check in commands.checks]
         rows.append((name, "tests are in", _list(commands.tests), ""))
     return ("repository", "what", "command or answer", "terms"), tuple(rows)
@@ -215,6 +217,7 @@ def _tickets(boundary: Boundary) -> _Answer:
 
 def _limits(boundary: Boundary) -> _Answer:
     run, box, patch = boundary.limits.run, boundary.limits.sandbox, boundary.limits.patch
+    kept = boundary.limits.layer
     return _PAIR, (
         ("a run", f"{duration_text(run.time)}, {run.attempts} attempts of {run.turns} turns"),
         ("models in a run", f"{run.requests} requests, {run.input_tokens} tokens in, {run.output_tokens} out"),
@@ -226,6 +229,7 @@ def _limits(boundary: Boundary) -> _Answer:
             f"{size_text(box.temporary)} temporary, {size_text(box.output)} output",
         ),
         ("cgroup", box.cgroup),
+        ("what set-up leaves", f"{size_text(kept.size)}, used for {duration_text(kept.age)}"),
         ("a patch", f"{patch.files} files, {size_text(patch.file)} each, {size_text(patch.total)} in all"),
     )
 

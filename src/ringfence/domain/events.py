@@ -17,6 +17,8 @@ from ringfence.domain.interventions import CancelRequested as CancelRequested
 from ringfence.domain.interventions import RunHalted as RunHalted
 from ringfence.domain.interventions import RunQuarantined as RunQuarantined
 from ringfence.domain.interventions import RunReleased as RunReleased
+from ringfence.domain.layers import LayerMade as LayerMade
+from ringfence.domain.layers import LayerUsed as LayerUsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,10 @@ class ModelAsked:
     route: str
     model: str
     rule: str
+    reason: str = ""  # why this route, where it is not the first
+    input_tokens: int = 0  # what it was promised: all that it may cost, should nothing more be heard of it
+    output_tokens: int = 0
+    cost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +177,10 @@ class ModelCalled:
     request: str  # digests of the redacted bodies
     response: str
     replayed: bool
+    call: str = ""  # as it was asked
+    cost: int = 0  # billionths of the currency, by the boundary's table of prices: an estimate
+    currency: str = ""  # empty: the boundary has no table
+    as_of: str = ""  # the date of the table
     protocol: str = "chat"
     cached_tokens: int = 0  # of the input
     reasoning_tokens: int = 0  # of the output
@@ -364,7 +374,8 @@ Event = (
     | SandboxStarted | SandboxDestroyed | CommandRan | ModelAsked | ModelCalled | EgressAsked | EgressDecided
     | AgentEnded | PatchProduced | PatchRefused | CheckEnded | RepairRequested | EvidenceSealed | GrantAsked
     | GrantMinted | GrantUsed | GrantRevoked | BranchPushed | PullRequestOpened | CheckoutRemoved | CancelRequested
-    | RunStopped | RunEnded | RunHalted | RunQuarantined | RunReleased | TestsReplaced
+    | RunStopped | RunEnded | RunHalted | RunQuarantined | RunReleased | TestsReplaced | LayerMade
+    | LayerUsed
 )  # fmt: skip
 
 _BY_KIND: dict[str, type[Event]] = {cls.kind: cls for cls in get_args(Event)}

@@ -80,6 +80,8 @@ class Facts:
     #: That the patch touches tests, and what came of running them in their old version.
     replaced: e.TestsReplaced | None = None
     repairs: tuple[e.RepairRequested, ...] = ()
+    #: What set-up left: made in this run, or kept by an earlier one.
+    layers: tuple[e.LayerMade | e.LayerUsed, ...] = ()
     checks: tuple[CheckFacts, ...] = ()
     sealed: e.EvidenceSealed | None = None
     pushed: e.BranchPushed | None = None
@@ -129,6 +131,7 @@ def gather(run: str, history: Iterable[e.Event]) -> Facts:
         patch=patch,
         refused=kept.all(e.PatchRefused),
         repairs=kept.all(e.RepairRequested),
+        layers=tuple(event for event in kept.events if isinstance(event, e.LayerMade | e.LayerUsed)),
         replaced=old,
         checks=_checks(kept.all(e.CheckEnded), patch.tree if patch else "", old),
         sealed=kept.last(e.EvidenceSealed),

@@ -43,14 +43,17 @@ FORBIDDEN: tuple[tuple[_Network, str], ...] = tuple(
         ("64:ff9b:1::/48", "local NAT64"),
         ("100::/64", "discard"),
         ("2001::/32", "Teredo"),
-        ("2001:10::/28", "ORCHID"),
-        ("2001:20::/28", "ORCHIDv2"),
+        ("2001::/23", "protocol assignments, with ORCHID"),
         ("2002::/16", "6to4"),
         ("5f00::/16", "segment routing"),
         ("fc00::/7", "unique local, with the metadata service"),
         ("fe80::/10", "link-local"),
         ("fec0::/10", "site-local"),
         ("ff00::/8", "multicast"),
+        # What lies outside of 2000::/3 is nobody's on the public network, so that it can only be somebody's own.
+        ("::/3", "not assigned"),
+        ("4000::/2", "not assigned"),
+        ("8000::/1", "not assigned"),
     )
 )
 #: What no rule can exempt: nothing that a sandbox may use lives there, and everything that it must not.

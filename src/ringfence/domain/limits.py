@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from ringfence.domain.layers import LayerLimits as LayerLimits
+from ringfence.domain.money import amount
 from ringfence.domain.section import Seconds, Section, Size
 
 
@@ -16,6 +18,37 @@ class RunLimits(Section):
     requests: int = Field(ge=1, description="Model requests of a run.")
     input_tokens: int = Field(ge=1, description="Tokens sent to models in a run.")
     output_tokens: int = Field(ge=1, description="Tokens received from models in a run.")
+    requests_per_second: float | None = Field(
+        default=None,
+        gt=0,
+        le=1000,
+        description="Model requests a second; those beyond wait, then are told to come again.",
+    )
+    money: float | None = Field(
+        default=None, gt=0, description="What models may cost in a run, in the currency of `models.prices`."
+    )
+
+
+class DayLimits(Section):
+    """What may be spent on models from 00:00 to 24:00 UTC; what is left out is not limited."""
+
+    requests: int | None = Field(default=None, ge=1, description="Model requests.")
+    input_tokens: int | None = Field(default=None, ge=1, description="Tokens sent to models.")
+    output_tokens: int | None = Field(default=None, ge=1, description="Tokens received from models.")
+    money: float | None = Field(
+        default=None, gt=0, description="What models may cost, in the currency of `models.prices`."
+    )
+
+    def most(self) -> dict[str, int]:
+        """What is limited, as budgets count it."""
+        money = None if self.money is None else amount(self.money)
+        counts = {
+            "requests": self.requests,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "money": money,
+        }
+        return {name: most for name, most in counts.items() if most is not None}
 
 
 class SandboxLimits(Section):
@@ -54,11 +87,22 @@ class Limits(Section):
     """Everything that is counted."""
 
     run: RunLimits = Field(description="When a run ends, whatever happened.")
+    repository_day: DayLimits = Field(
+        default=DayLimits(), description="What all runs of one repository together may spend on models in a day."
+    )
+    day: DayLimits = Field(
+        default=DayLimits(), description="What all runs of this worker together may spend on models in a day."
+    )
     sandbox: SandboxLimits = Field(description="What one sandbox may use.")
     patch: PatchLimits = Field(description="How large a patch may be.")
     network: NetworkLimits = Field(
         default=NetworkLimits(),
         json_schema_extra={"default": {"requests": 5000, "sent": "256MiB", "received": "8GiB"}},
         description="How much may pass the egress proxy in a run.",
+    )
+    layer: LayerLimits = Field(
+        default=LayerLimits(),
+        json_schema_extra={"default": {"size": "2GiB", "age": "7d", "total": "20GiB"}},
+        description="What set-up leaves, which is kept between runs.",
     )
     brief_tokens: int = Field(ge=500, description="How long a brief may be (estimated, 3.5 bytes a token).")

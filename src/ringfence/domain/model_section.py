@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from ringfence.domain.failures import Failure
+from ringfence.domain.prices import Prices
 from ringfence.domain.section import Names, Seconds, Section, as_tuple
 from ringfence.domain.wires import SPOKEN, Wire
 
@@ -56,8 +58,15 @@ class Models(Section):
         default=None, description="route/model that agents are given; none in a pure observe pilot."
     )
     fallback: Literal["none"] | Names = Field(
-        description="none: when the route fails, the run stops. Or routes in order."
+        description="none: when the route fails, the run stops. Or a list of route/model, asked in this order when the "
+        "one before has failed."
     )
+    fallback_on: Annotated[tuple[Failure, ...], BeforeValidator(as_tuple)] = Field(
+        default=("unreachable", "busy", "failed", "timeout"),
+        description="Which failures of a provider make the next one be asked: no connection, status 429, status 5xx, "
+        "no first byte in time.",
+    )
+    prices: Prices | None = Field(default=None, description="What models cost; needed where money is limited.")
     first_byte_timeout: Seconds = Field(
         default=60,
         json_schema_extra={"default": "60s"},

@@ -121,6 +121,10 @@ def _limits(old: dict[str, Any], new: dict[str, Any], steps: tuple[str, ...]) ->
             yield f"{name}: {_written(before, key)} before, {_written(after, key)} now", after > before
 
 
+#: What a thing in a list is known by; a price by its model.
+_NAMES = ("name", "model")
+
+
 def _changes(old: Any, new: Any, name: str = "") -> Iterator[str]:
     """Every changed value by its place. Lists of named things are compared by name, not by position."""
     old, new = _named(old, new), _named(new, old)
@@ -135,6 +139,10 @@ def _changes(old: Any, new: Any, name: str = "") -> Iterator[str]:
                 yield f"{inner}: added"
             else:
                 yield from _changes(old[key], new[key], inner)
+    elif old is None and isinstance(new, Mapping):
+        yield f"{name}: added"
+    elif new is None and isinstance(old, Mapping):
+        yield f"{name}: removed"
     elif old != new:
         key = name.rpartition(".")[2]
         yield f"{name}: {_written(old, key)} → {_written(new, key)}"
@@ -145,11 +153,10 @@ def _named(value: Any, other: Any) -> Any:
     both = (value, other)
     if not all(isinstance(side, tuple) and all(isinstance(item, Mapping) for item in side) for side in both):
         return value
-    if not any(both) or not all("name" in item for side in both for item in side):
+    by = next((key for key in _NAMES if any(both) and all(key in item for side in both for item in side)), None)
+    if by is None or any(len({item[by] for item in side}) < len(side) for side in both):
         return value
-    if any(len({item["name"] for item in side}) < len(side) for side in both):
-        return value
-    return {str(item["name"]): item for item in value}
+    return {str(item[by]): item for item in value}
 
 
 def _written(value: Any, key: str) -> str:

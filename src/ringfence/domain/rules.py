@@ -244,6 +244,32 @@ def may_call_model(boundary: Boundary, repository: str, model: str) -> Decision:
     return _may_send(boundary, routes[0], listed) or Allow(f"models.routes.{routes[0].name}")
 
 
+@_closed("models.routes", Source.GATEWAY)
+def model_ways(boundary: Boundary, repository: str) -> tuple[tuple[str, str], ...] | Deny:
+    """The routes and models that may be asked for a repository, in order: the default, then its approved fallbacks.
+
+    A fallback that may not be sent this repository is left out; without the default there is none at all.
+    """
+    models = boundary.models
+    chain = () if models.fallback == "none" else models.fallback
+    found: list[tuple[str, str]] = []
+    for written in (models.default or "", *chain):
+        name, _, model = written.partition("/")
+        decision = may_call_model(boundary, repository, model)
+        route = boundary.route_for(model)
+        allowed = isinstance(decision, Allow) and route is not None and route.name == name
+        if allowed:
+            found.append((name, model))
+        elif not found:
+            detail = f"{_shown(written)} is not offered by any route"
+            return (
+                decision
+                if isinstance(decision, Deny)
+                else Deny("models.routes", Reason.NOT_LISTED, Source.GATEWAY, detail)
+            )
+    return tuple(found)
+
+
 def _may_send(boundary: Boundary, route: Route, listed: Repository) -> Deny | None:
     for name in (listed.name, *listed.context):
         sent = boundary.repository(name)

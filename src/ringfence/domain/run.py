@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from ringfence.domain import events as e
 from ringfence.domain.budget import Spent
+from ringfence.domain.spending import Spending
 
 
 class RunState(StrEnum):
@@ -35,6 +36,7 @@ class RunView:
     reason: str = ""
     detail: str = ""
     spent: Spent = field(default_factory=Spent)
+    calls: Spending = field(default_factory=Spending)
     resumed: int = 0
     cancel_requested: bool = False
     quarantined: bool = False
@@ -56,11 +58,9 @@ def step(view: RunView, event: e.Event) -> RunView:  # noqa: C901 - one flat tab
             return replace(view, stage=event.stage)
         case e.CheckoutReady():
             return replace(view, branch=event.branch)
-        case e.ModelAsked():
-            # Counted when it was sent, not when it was answered: a crash in between must not refund it.
-            return replace(view, spent=replace(view.spent, requests=view.spent.requests + 1))
-        case e.ModelCalled():
-            return replace(view, spent=_call(view.spent, event))
+        case e.ModelAsked() | e.ModelCalled():
+            calls = view.calls.after(event)
+            return replace(view, calls=calls, spent=replace(view.spent, **calls.counts()))
         case e.EgressAsked():
             return replace(view, spent=replace(view.spent, connections=view.spent.connections + 1))
         case e.EgressDecided():
@@ -95,13 +95,3 @@ def fold(run_id: str, history: Iterable[e.Event]) -> RunView:
     for event in history:
         view = step(view, event)
     return view
-
-
-def _call(spent: Spent, event: e.ModelCalled) -> Spent:
-    if event.decision != "allow":
-        return spent
-    return replace(
-        spent,
-        input_tokens=spent.input_tokens + event.input_tokens,
-        output_tokens=spent.output_tokens + event.output_tokens,
-    )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ringfence.domain import events as e
 from ringfence.domain.attestation import not_checked, result
 from ringfence.domain.checks import Verdict, verdict
+from ringfence.domain.dependencies import what_is_installed
 from ringfence.domain.facts import CheckFacts, Facts, ModelFacts, NetworkFacts
 from ringfence.domain.inert import code, title_words
 from ringfence.domain.patch import FileChange
@@ -45,6 +46,7 @@ def pull_request_body(summary: Summary) -> str:
         _changed(summary),
         _checks(facts),
         _repaired(facts),
+        _section("Set up", [_layer(one) for one in facts.layers]),
         _left(facts),
         _evidence(facts),
         _section("Not checked", [f"- {gap}" for gap in not_checked(facts)]),
@@ -91,7 +93,16 @@ def _changed(summary: Summary) -> str:
     else:
         lines.append("The agent touched no tests.")
         lines += ["", *_old_tests(summary.facts)] if summary.facts.replaced else []
-    return _section("Changed", lines)
+    return _section("Changed", [*lines, *_installed(summary.changes)])
+
+
+def _installed(changes: tuple[FileChange, ...]) -> list[str]:
+    """A new package, or an old one from elsewhere, is a change that no check of the repository judges."""
+    named = what_is_installed(one.path for one in changes)
+    if not named:
+        return []
+    shown = ", ".join(code(path) for path in named[:_MOST_ROWS])
+    return ["", f"**The agent changed what is installed:** {shown}", *_more(len(named))]
 
 
 def _old_tests(facts: Facts) -> list[str]:
@@ -152,6 +163,15 @@ def _repaired(facts: Facts) -> str:
     ]
     lines += [f"- Attempt {one.attempt} was refused by rule {code(one.rule)}." for one in facts.refused]
     return _section("Repaired", lines or ["Nothing: the first attempt passed."])
+
+
+def _layer(one: e.LayerMade | e.LayerUsed) -> str:
+    """Whether set-up ran, and what its result is known by."""
+    size = f"{_count(one.files, 'file')}, {one.size} bytes"
+    if isinstance(one, e.LayerUsed):
+        return f"- Layer {code(one.layer)} reused, made {one.age / 3600:.1f} hours before: {size}"
+    of = "a change of what set-up is made from, for this run alone" if one.scope == "run" else "the base commit"
+    return f"- Layer {code(one.layer)} made from {of}: {size}; {code(one.why, 200)}"
 
 
 def _left(facts: Facts) -> str:

@@ -21,7 +21,7 @@ from ringfence.gateway.call import Call, Phase
 from ringfence.gateway.door import Door
 from ringfence.gateway.ledger import Promise, estimate
 from ringfence.gateway.protocols.shape import Counted
-from ringfence.gateway.refusal import JSON_HEADERS, STREAM_HEADERS, Fault, Refusal, not_recorded, spent
+from ringfence.gateway.refusal import JSON_HEADERS, STREAM_HEADERS, Fault, Refusal, not_recorded
 from ringfence.gateway.request import Asked
 
 T = TypeVar("T")
@@ -70,8 +70,11 @@ class _Track:
             return Fault(504, "upstream_timeout", "the provider did not begin to answer in time")
         return Fault(504, "upstream_stalled", "the provider stopped in the middle of its answer")
 
-    def usage(self, counted: Counted | None, output_tokens: int) -> Usage:
-        """As counted by the provider, else estimated; a request that was refused costs no tokens."""
+    def usage(self, counted: Counted | None, output_tokens: int, *, whole: bool = False) -> Usage:
+        """As counted by the provider, else estimated; a request that was refused costs no tokens.
+
+        An answer that did not come to its `whole` may have cost all that was promised: nobody knows how much was made.
+        """
         if counted is not None:
             return Usage(
                 counted.input_tokens,
@@ -80,9 +83,12 @@ class _Track:
                 cached_tokens=counted.cached_tokens,
                 reasoning_tokens=counted.reasoning_tokens,
             )
-        return Usage(self.promise.input_tokens if self.sent else 0, output_tokens, estimated=True)
+        if not self.sent:
+            return Usage(0, output_tokens, estimated=True)
+        output = output_tokens if whole else max(output_tokens, self.promise.output_tokens)
+        return Usage(self.promise.input_tokens, output, estimated=True)
 
-    def call(self, phase: Phase, status: int, reason: str, usage: Usage) -> Call:
+    def call(self, phase: Phase, status: int, reason: str, usage: Usage, cost: int) -> Call:
         """The try as it is recorded."""
         door, now = self._door, self._now()
         return Call(
@@ -94,12 +100,15 @@ class _Track:
             provider=door.provider,
             model=door.policy.model,
             decision="allow",
-            rule="models.routes",
+            rule=door.rule,
             reason=reason,
             status=status,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             tokens_estimated=usage.estimated,
+            cost=cost,
+            currency=door.policy.currency,
+            as_of=door.policy.as_of,
             first_byte_ms=0.0 if self._first is None else round((self._first - self._asked) * 1000, 3),
             seconds=round(now - self._asked, 6),
             replayed=door.replayed,
@@ -114,19 +123,28 @@ class _Track:
 class Attempt:
     """One try. Made for a promise of the door's budget, which it settles exactly once."""
 
-    def __init__(self, door: Door, asked: Asked, promise: Promise, now: Callable[[], float]) -> None:
+    def __init__(self, door: Door, asked: Asked, promise: Promise, now: Callable[[], float], *, why: str = "") -> None:
         self._door = door
         self._asked = asked
+        self._why = why  # this route is asked, where that is not plain
         self._track = _Track(door, asked, promise, now)
+
+    @property
+    def heard(self) -> bool:
+        """Whether the provider said anything."""
+        return bool(self._track.received)
 
     def run(self) -> Steps[Result]:
         """The whole way of it."""
-        opened = self._track.call("opened", 0, "", Usage(self._track.promise.input_tokens, 0, estimated=True))
+        promise = self._track.promise
+        usage = Usage(promise.input_tokens, promise.output_tokens, estimated=True)
+        opened = self._track.call("opened", 0, self._why, usage, promise.money)
         if not (yield from self._record(opened)):
             self._door.ledger.settle(self._track.promise, 0, 0)
             return not_recorded()
         self._track.ask()
-        reply = yield c.Ask(self._asked.request(self._track.body), self._door.policy.first_byte_timeout)
+        policy = self._door.policy
+        reply = yield c.Ask(self._asked.request(self._track.body), policy.first_byte_timeout, policy.route)
         match reply:
             case c.Answered(status=200):
                 self._track.sent = True
@@ -155,7 +173,7 @@ class Attempt:
         result = ended or judge_whole(received, answered.content_type, self._door.scrub, wire)
         if not isinstance(result, Whole):
             return (yield from self._fail(result))
-        usage = self._track.usage(result.usage, estimate(len(result.body)))
+        usage = self._track.usage(result.usage, estimate(len(result.body)), whole=True)
         if not (yield from self._end(200, "", usage)):
             return not_recorded()
         yield c.Respond(200, self._door.label(JSON_HEADERS), result.body)
@@ -190,8 +208,10 @@ class Attempt:
                 ready = stream.feed(reply.content)
                 if len(self._track.received) > MAX_ANSWER:
                     return b"", Fault(502, "upstream_too_large", "the provider's answer has no end")
-                if stream.usage is None and not self._door.ledger.grow(self._track.promise, stream.output_tokens):
-                    return b"", spent("output_tokens")
+                if stream.usage is None:
+                    forbidden = self._door.ledger.grow(self._track.promise, stream.output_tokens)
+                    if forbidden is not None:
+                        return b"", forbidden
                 return ready, stream.fault
             case c.Ended():
                 return b"", stream.end()
@@ -204,7 +224,7 @@ class Attempt:
 
     def _close(self, stream: AnswerStream, *, begun: bool) -> Steps[Result]:
         """A complete stream: settled, recorded, and then its last events."""
-        if not (yield from self._end(200, "", self._track.usage(stream.usage, stream.output_tokens))):
+        if not (yield from self._end(200, "", self._track.usage(stream.usage, stream.output_tokens, whole=True))):
             if not begun:
                 return not_recorded()
             self._door.final(not_recorded().code)
@@ -218,7 +238,7 @@ class Attempt:
         return None
 
     def _break(self, stop: Fault | Refusal, stream: AnswerStream, *, begun: bool) -> Steps[Result]:
-        """A stream that will not be complete: a plain error before its first byte, broken off after it."""
+        """A stream that will not be complete: given back before its first byte, broken off after it."""
         if stop.code == "credential_reflected":
             self._track.received.clear()  # it stands there in pieces that no redaction finds
         if stop.final:
@@ -229,6 +249,8 @@ class Attempt:
         if begun:
             yield c.Send(stop.body(self._asked.wire.error_event))
             yield c.Abort()
+        elif isinstance(stop, Fault):
+            return stop
         else:
             yield c.Respond(stop.status, self._door.label(stop.headers()), stop.body(self._asked.wire.error))
         return None
@@ -264,8 +286,10 @@ class Attempt:
         return fault if recorded else not_recorded()
 
     def _end(self, status: int, reason: str, usage: Usage) -> Steps[bool]:
-        self._door.ledger.settle(self._track.promise, usage.input_tokens, usage.output_tokens)
-        return (yield from self._record(self._track.call("ended", status, reason, usage)))
+        cost = self._door.ledger.settle(
+            self._track.promise, usage.input_tokens, usage.output_tokens, usage.cached_tokens
+        )
+        return (yield from self._record(self._track.call("ended", status, reason, usage, cost)))
 
     def _record(self, call: Call) -> Steps[bool]:
         reply = yield c.Record(call)

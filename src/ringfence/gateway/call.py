@@ -35,6 +35,9 @@ class Call:
     input_tokens: int
     output_tokens: int
     tokens_estimated: bool
+    cost: int  # billionths of the currency, by the boundary's table of prices: promised when opened, used when ended
+    currency: str  # empty: there is no table
+    as_of: str  # the date of the table
     first_byte_ms: float
     seconds: float
     replayed: bool
@@ -60,9 +63,24 @@ def from_frame(header: dict[str, Any], request: bytes, response: bytes) -> Call:
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(
-        ("id", "phase", "run", "door", "route", "provider", "model", "decision", "rule", "reason", "protocol"), str
+        (
+            "id",
+            "phase",
+            "run",
+            "door",
+            "route",
+            "provider",
+            "model",
+            "decision",
+            "rule",
+            "reason",
+            "protocol",
+            "currency",
+            "as_of",
+        ),
+        str,
     ),
-    **dict.fromkeys(("status", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"), int),
+    **dict.fromkeys(("status", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost"), int),
     **dict.fromkeys(("tokens_estimated", "replayed"), bool),
     **dict.fromkeys(("first_byte_ms", "seconds"), (int, float)),
 }

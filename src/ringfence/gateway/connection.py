@@ -5,7 +5,7 @@ towards the agent, and the care that an exchange always runs to its end, so that
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Protocol, TypeVar
 
@@ -20,7 +20,7 @@ from ringfence.gateway.door import Door
 from ringfence.gateway.exchange import Exchange
 from ringfence.gateway.refusal import Headers
 from ringfence.gateway.request import MAX_HEADERS, Head
-from ringfence.ports.model_provider import ModelProvider, ProviderAnswer, ProviderRequest
+from ringfence.ports.model_provider import ModelProvider, ProviderAnswer
 
 T = TypeVar("T")
 
@@ -39,8 +39,8 @@ class Recorder(Protocol):
 class Upstream:
     """The provider's side of an exchange: at most one answer is open at a time."""
 
-    def __init__(self, provider: ModelProvider, left: "asyncio.Future[None]") -> None:
-        self._provider = provider
+    def __init__(self, providers: Mapping[str, ModelProvider], left: "asyncio.Future[None]") -> None:
+        self._providers = providers
         self._left = left
         self._open = AsyncExitStack()
         self._pieces: AsyncIterator[bytes] | None = None
@@ -48,7 +48,7 @@ class Upstream:
     async def ask(self, command: c.Ask) -> c.Reply:
         """Send a request and wait for the head of its answer."""
         await self.close()
-        answer = await self._unless_left(self._enter(command.request), command.seconds)
+        answer = await self._unless_left(self._enter(command), command.seconds)
         if isinstance(answer, c.Failed | c.TimedOut | c.AgentLeft):
             return answer
         self._pieces = answer.pieces()
@@ -73,8 +73,8 @@ class Upstream:
         except HostFailed:
             return  # it broke while it was being closed; nobody waits for it any more
 
-    async def _enter(self, request: ProviderRequest) -> ProviderAnswer:
-        return await self._open.enter_async_context(self._provider.ask(request))
+    async def _enter(self, command: c.Ask) -> ProviderAnswer:
+        return await self._open.enter_async_context(self._providers[command.route].ask(command.request))
 
     async def _next(self) -> bytes | None:
         assert self._pieces is not None
@@ -104,13 +104,13 @@ class AgentConnection:
     """Serves one connection until its end."""
 
     def __init__(
-        self, door: Door, provider: ModelProvider, recorder: Recorder, socket: AgentSocket, turn: asyncio.Semaphore
+        self, door: Door, upstream: Upstream, recorder: Recorder, socket: AgentSocket, turn: asyncio.Semaphore
     ) -> None:
         self._door = door
         self._turn = turn
         self._recorder = recorder
         self._socket = socket
-        self._upstream = Upstream(provider, socket.left)
+        self._upstream = upstream
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADERS)
         self._broken = False
 

@@ -28,10 +28,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Send a request to the provider: `Answered`, `Failed` or `TimedOut`. An earlier answer is closed first."""
+    """Send a request to a route's provider: `Answered`, `Failed` or `TimedOut`. An earlier answer is closed first."""
 
     request: ProviderRequest
     seconds: float
+    route: str
 
     @property
     def body(self) -> bytes:

@@ -1,14 +1,17 @@
 """What the exchanges of one door share: its policy, its budget, and whether it is shut."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from ringfence.gateway.answer import Scrubber
 from ringfence.gateway.call import Call
+from ringfence.gateway.circuit import Circuit
 from ringfence.gateway.ledger import Ledger
+from ringfence.gateway.pace import Pace
 from ringfence.gateway.protocols.shape import WireProtocol
 from ringfence.gateway.refusal import Headers, Refusal
-from ringfence.ports.gateway import DoorPolicy
+from ringfence.ports.gateway import DoorPolicy, Fallback
+from ringfence.ports.model_provider import ModelProvider
 
 #: Refused requests after which a door is shut: an agent that goes on like this will not stop by itself.
 MAX_REFUSALS = 256
@@ -16,9 +19,30 @@ MAX_REFUSALS = 256
 MAX_LOOKUPS = 256
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A provider with what must never come back out of it."""
+
+    provider: ModelProvider
+    models: tuple[str, ...]
+    protocols: tuple[str, ...]
+    scrub: Scrubber
+    circuit: Circuit = field(default_factory=Circuit)
+
+
+@dataclass(slots=True)
+class Standing:
+    """How a door stands, whichever of its routes an exchange takes."""
+
+    denied: str | None = None
+    refusals: int = 0
+    lookups: int = 0
+    calls: int = 0
+
+
 @dataclass(slots=True)
 class Door:
-    """One run's way to one model."""
+    """One run's way to one model by one route; `fallbacks` are its other ways, with the same budget and standing."""
 
     policy: DoorPolicy
     provider: str
@@ -27,26 +51,42 @@ class Door:
     ledger: Ledger
     told: Callable[[str], None]  # called once, with the code of the final no
     protocols: tuple[str, ...] = ("chat",)  # that agents may speak here
-    denied: str | None = None
-    refusals: int = 0
-    lookups: int = 0
-    calls: int = 0
+    circuit: Circuit = field(default_factory=Circuit)
+    rule: str = "models.routes"  # by which this route may be asked
+    pace: Pace | None = None
+    deadline: float | None = None  # on the clock of the exchanges
+    standing: Standing = field(default_factory=Standing)
+    fallbacks: tuple["Door", ...] = ()
+
+    def by(self, way: Fallback, route: Route) -> "Door":
+        """This door by another route."""
+        return replace(
+            self,
+            policy=replace(self.policy, route=way.route, model=way.model, rate=way.rate),
+            provider=route.provider.kind,
+            replayed=route.provider.replayed,
+            scrub=route.scrub,
+            protocols=route.protocols,
+            circuit=route.circuit,
+            rule="models.fallback",
+            fallbacks=(),
+        )
 
     def final(self, code: str) -> None:
         """Shut the door for good; the first reason stays."""
-        if self.denied is None:
-            self.denied = code
+        if self.standing.denied is None:
+            self.standing.denied = code
             self.told(code)
 
     @property
     def exhausted(self) -> bool:
         """Whether it has refused so often that it does not even answer any more."""
-        return self.refusals >= MAX_REFUSALS
+        return self.standing.refusals >= MAX_REFUSALS
 
     def next_id(self) -> str:
         """A name for the next call, unique while the door is open."""
-        self.calls += 1
-        return f"{self.policy.door}#{self.calls}"
+        self.standing.calls += 1
+        return f"{self.policy.door}#{self.standing.calls}"
 
     def label(self, headers: Headers) -> Headers:
         """Headers of an answer, marked when it comes from a recording."""
@@ -69,6 +109,9 @@ class Door:
             input_tokens=0,
             output_tokens=0,
             tokens_estimated=False,
+            cost=0,
+            currency="",
+            as_of="",
             first_byte_ms=0.0,
             seconds=0.0,
             replayed=False,

@@ -10,20 +10,25 @@ import json
 from collections.abc import Callable
 
 from ringfence.gateway import conversation as c
-from ringfence.gateway.attempt import Attempt, Result, Steps
-from ringfence.gateway.door import MAX_LOOKUPS, MAX_REFUSALS, Door
+from ringfence.gateway.attempt import Attempt, Steps
+from ringfence.gateway.circuit import FAILURES
+from ringfence.gateway.door import MAX_LOOKUPS, Door
 from ringfence.gateway.ledger import estimate
 from ringfence.gateway.protocols.chat import CHAT
 from ringfence.gateway.protocols.shape import WireProtocol
 from ringfence.gateway.protocols.table import nearest
 from ringfence.gateway.refusal import (
+    CIRCUIT_OPEN,
     JSON_HEADERS,
     Fault,
     Refusal,
+    circuit_open,
     internal_error,
     malformed,
     not_recorded,
     shut,
+    spent,
+    too_fast,
     wrong_protocol,
 )
 from ringfence.gateway.request import MAX_REQUEST, MODELS, Asked, Head, body_too_large, check_body, check_head
@@ -40,11 +45,12 @@ class Exchange:
         self._door = door
         self._now = now
         self._wire: WireProtocol = CHAT  # what the agent speaks, and is told a no in
+        self._why = ""  # the route that is asked next is asked, where it is not the first
 
     def run(self, head: Head) -> Steps[None]:
         """The whole way. Drive it with the reply to each command."""
         self._wire = nearest(head.target.decode("latin-1")) if head.place is None else head.place.wire
-        refusal = shut(self._door.denied) if self._door.denied else check_head(head)
+        refusal = self._shut() or check_head(head)
         if refusal is not None:
             yield from self._refuse(refusal, b"")
         elif head.target == MODELS:
@@ -57,6 +63,13 @@ class Exchange:
                 yield from self._refuse(body_too_large(), b"")
             elif isinstance(came, c.BodyCame):
                 yield from self._judge(head, came.body)
+
+    def _shut(self) -> Refusal | None:
+        """The final no that was given before, or because the run's time is over."""
+        door = self._door
+        if door.standing.denied is not None:
+            return shut(door.standing.denied)
+        return spent("time") if door.deadline is not None and self._now() >= door.deadline else None
 
     def garbled(self) -> Steps[None]:
         """Answer something that is no HTTP request."""
@@ -74,33 +87,78 @@ class Exchange:
             yield from self._forward(asked)
 
     def _forward(self, asked: Asked) -> Steps[None]:
-        """Try, and try again where that may help; every attempt is paid for and recorded."""
-        for pause in (*PAUSES, None):
-            result = yield from self._attempt(asked)
-            if isinstance(result, Refusal):
-                yield from self._refuse(result, asked.body)
-            if not isinstance(result, Fault):
-                return
-            fault = result
-            if pause is None or not fault.again:
+        """Ask the route, and where the boundary says so those after it; nothing was handed on as long as they fail."""
+        door = self._door
+        fault = yield from self._insist(door, asked)
+        for after in self._door.fallbacks:
+            if self._wire.name not in after.protocols:
+                continue  # nothing is translated
+            if fault is None or self._failure(door, fault) not in door.policy.fallback_on:
                 break
+            self._why = f"{door.policy.route} was asked before: {fault.code}"
+            door = after
+            fault = yield from self._insist(door, asked.for_model(door.policy.model))
+        if fault is not None:
+            yield c.Respond(fault.status, door.label(fault.headers()), fault.body(self._wire.error))
+
+    def _insist(self, door: Door, asked: Asked) -> Steps[Fault | None]:
+        """Try one route, and try again where that may help; every attempt is paid for and recorded."""
+        for pause in (*PAUSES, None):
+            fault = yield from self._attempt(door, asked)
+            if fault is None or not fault.again or pause is None:
+                return fault
+            if fault.code == CIRCUIT_OPEN and door is not (self._door, *self._door.fallbacks)[-1]:
+                return fault  # another route need not wait for this one
             if isinstance((yield c.Pause(min(max(pause, fault.retry_after), _LONGEST_PAUSE))), c.AgentLeft):
-                return
-        yield c.Respond(fault.status, self._door.label(fault.headers()), fault.body(self._wire.error))
+                return None
+        raise AssertionError("the last attempt has no pause after it")
 
-    def _attempt(self, asked: Asked) -> Steps[Result]:
-        promise = self._door.ledger.promise(estimate(len(asked.body)), asked.output_tokens)
+    def _attempt(self, door: Door, asked: Asked) -> Steps[Fault | None]:
+        """One attempt, if pace, circuit and budget allow it; None when the agent was answered."""
+        if not (yield from self._take_turn(door, asked)):
+            return None
+        wait = door.circuit.wait(self._now())
+        if wait > 0:
+            refusal = circuit_open(door.policy.route, door.circuit.last)
+            recorded = yield c.Record(door.refused(refusal, asked.body, self._wire))
+            if not (isinstance(recorded, c.Acknowledged) and recorded.ok):
+                yield from self._refuse(not_recorded(), asked.body)
+                return None
+            return Fault(refusal.status, CIRCUIT_OPEN, refusal.deny.detail, again=True, retry_after=wait)
+        promise = door.ledger.promise(estimate(len(asked.body)), asked.output_tokens, door.policy.rate)
         if isinstance(promise, Refusal):
-            return promise
-        return (yield from Attempt(self._door, asked, promise, self._now).run())
+            yield from self._refuse(promise, asked.body)
+            return None
+        attempt = Attempt(door, asked, promise, self._now, why=self._why)
+        result = yield from attempt.run()
+        if isinstance(result, Fault) and result.code in FAILURES:
+            door.circuit.failed(FAILURES[result.code], self._now())
+        elif attempt.heard:
+            door.circuit.answered()
+        if isinstance(result, Refusal):
+            yield from self._refuse(result, asked.body)
+            return None
+        return result
 
-    def _refuse(self, refusal: Refusal, body: bytes) -> Steps[None]:
+    def _take_turn(self, door: Door, asked: Asked) -> Steps[bool]:
+        """Wait until this request is not too fast any more; False when it was refused, or nobody waits."""
+        wait = 0.0 if door.pace is None else door.pace.turn()
+        if wait is None:
+            yield from self._refuse(too_fast(), asked.body, counted=False)
+            return False
+        return wait == 0 or not isinstance((yield c.Pause(wait)), c.AgentLeft)
+
+    def _failure(self, door: Door, fault: Fault) -> str | None:
+        """Which failure a fault is, in the boundary's words; an open circuit is what opened it."""
+        return door.circuit.last if fault.code == CIRCUIT_OPEN else FAILURES.get(fault.code)
+
+    def _refuse(self, refusal: Refusal, body: bytes, *, counted: bool = True) -> Steps[None]:
         """Record a refusal and say it; a refusal that cannot be recorded is final."""
-        self._door.refusals += 1
+        self._door.standing.refusals += counted
         # Before the record: when the agent is told a final no, the worker knows it already.
         if refusal.final:
             self._door.final(refusal.code)
-        elif self._door.refusals >= MAX_REFUSALS:
+        elif self._door.exhausted:
             self._door.final("too_many_refusals")
         reply = yield c.Record(self._door.refused(refusal, body, self._wire))
         if not (isinstance(reply, c.Acknowledged) and reply.ok):
@@ -110,8 +168,8 @@ class Exchange:
 
     def _look_up(self) -> Steps[None]:
         """The model list says what the door's policy says; nothing leaves, so nothing is recorded."""
-        self._door.lookups += 1
-        if self._door.lookups > MAX_LOOKUPS:
+        self._door.standing.lookups += 1
+        if self._door.standing.lookups > MAX_LOOKUPS:
             yield from self._refuse(malformed("the models were asked for too often", code="too_many_lookups"), b"")
         else:
             yield c.Respond(200, JSON_HEADERS, self._models())

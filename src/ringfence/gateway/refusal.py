@@ -12,6 +12,7 @@ from typing import Any
 from ringfence.domain.decision import Deny, Reason, Source
 
 Headers = tuple[tuple[str, str], ...]
+CIRCUIT_OPEN = "circuit_open"
 JSON_HEADERS: Headers = (("content-type", "application/json"), ("cache-control", "no-store"))
 STREAM_HEADERS: Headers = (("content-type", "text/event-stream"), ("cache-control", "no-store"))
 
@@ -112,19 +113,36 @@ def not_allowed(code: str, rule: str, detail: str) -> Refusal:
     return refuse(403, code, rule=rule, reason=Reason.NOT_LISTED, detail=detail)
 
 
-def spent(limit: str) -> Refusal:
-    """A budget that is used up; `limit` is its name in the boundary."""
-    return _budget(403, f"{limit}_spent", limit, f"the run's {limit} are used up")
+def spent(limit: str, scope: str = "run") -> Refusal:
+    """A budget that is used up; both names are the boundary's."""
+    return _budget(403, "spent", limit, scope, f"the {_OWNERS[scope]} {limit} are used up")
 
 
-def busy(limit: str) -> Refusal:
+def busy(limit: str, scope: str = "run") -> Refusal:
     """What is left is promised to requests that are still on their way."""
-    detail = f"what is left of the run's {limit} is promised to requests on their way"
-    return _budget(429, f"{limit}_promised", limit, detail)
+    detail = f"what is left of the {_OWNERS[scope]} {limit} is promised to requests on their way"
+    return _budget(429, "promised", limit, scope, detail)
 
 
-def _budget(status: int, code: str, limit: str, detail: str) -> Refusal:
-    return refuse(status, code, rule=f"limits.run.{limit}", reason=Reason.BUDGET_SPENT, detail=detail)
+def too_fast() -> Refusal:
+    """More requests a second than the run may make; the same request may come again."""
+    detail = "the run's requests come too fast"
+    rule = "limits.run.requests_per_second"
+    return refuse(429, "too_fast", rule=rule, reason=Reason.BUDGET_SPENT, detail=detail)
+
+
+def circuit_open(route: str, failure: str) -> Refusal:
+    """A route that has failed too often to be asked now."""
+    detail = f"route {route} is left alone for a while: {failure} too often"
+    return refuse(502, CIRCUIT_OPEN, rule="models.circuit", reason=Reason.CONTROL_MISSING, detail=detail)
+
+
+_OWNERS = {"run": "run's", "repository_day": "repository's day's", "day": "day's"}
+
+
+def _budget(status: int, state: str, limit: str, scope: str, detail: str) -> Refusal:
+    code = f"{limit}_{state}" if scope == "run" else f"{scope}_{limit}_{state}"
+    return refuse(status, code, rule=f"limits.{scope}.{limit}", reason=Reason.BUDGET_SPENT, detail=detail)
 
 
 def not_recorded() -> Refusal:

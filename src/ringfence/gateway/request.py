@@ -6,7 +6,7 @@ travel that the protocol lists.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ringfence.gateway.protocols.shape import Place, Reading, WireProtocol, at
@@ -74,6 +74,15 @@ class Asked:
     def request(self, body: bytes) -> ProviderRequest:
         """What the provider is asked, with this body."""
         return ProviderRequest(self.wire.name, self.model, self.stream, self.headers, body)
+
+    def for_model(self, model: str) -> "Asked":
+        """The same request for another model, when a route is asked in the place of one that failed."""
+        if model == self.model:
+            return self
+        if "model" not in self.reading.fields:  # it stands in the path, which the provider's adapter writes
+            return replace(self, model=model)
+        fields = {**self.reading.fields, "model": model}
+        return replace(self, model=model, reading=replace(self.reading, fields=fields), body=_serialized(fields))
 
     def _limit(self, path: tuple[str, ...]) -> int:
         limit = at(self.reading.fields, *path)

@@ -8,6 +8,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from ringfence.child.agent_socket import AgentSocket
@@ -15,26 +16,17 @@ from ringfence.child.serving import Behind, Control, MakeDoor, serve
 from ringfence.child.wire import Frame
 from ringfence.gateway.answer import Scrubber
 from ringfence.gateway.call import Call, to_frame
-from ringfence.gateway.connection import AgentConnection
-from ringfence.gateway.door import Door
-from ringfence.gateway.ledger import Ledger
-from ringfence.ports.gateway import DoorPolicy
+from ringfence.gateway.connection import AgentConnection, Upstream
+from ringfence.gateway.door import Door, Route
+from ringfence.gateway.ledger import Days, Ledger
+from ringfence.gateway.pace import Pace
+from ringfence.ports.gateway import DoorPolicy, policy_of
 from ringfence.ports.model_provider import ModelProvider
 
 #: Makes the provider of a route from its configuration frame and its blob (a replay's script).
 MakeProvider = Callable[[dict[str, Any], bytes], ModelProvider]
 
 _EXCHANGES = 16  # of one door at once; the others' bodies are not even read
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A provider with what must never come back out of it."""
-
-    provider: ModelProvider
-    models: tuple[str, ...]
-    protocols: tuple[str, ...]
-    scrub: Scrubber
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,39 +43,69 @@ class Reporting:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """Every route of the process, and the doors to them."""
+    """Every route of the process, the budgets of the day, and the doors to them."""
 
     control: Control
     routes: dict[str, Route]
+    days: Days
 
     def door(self, number: int, policy_fields: dict[str, Any]) -> Behind | str:
-        """What is behind a door; the reason when the route does not offer the model."""
-        policy = DoorPolicy(**policy_fields)
-        route = self.routes.get(policy.route)
-        if route is None or policy.model not in route.models:
-            return f"route {policy.route!r} does not offer {policy.model!r}"
+        """What is behind a door; the reason when a route does not offer a model."""
+        policy = policy_of(policy_fields)
+        ways = [(policy.route, policy.model), *((way.route, way.model) for way in policy.fallback)]
+        for name, model in ways:
+            offered = self.routes.get(name)
+            if offered is None or model not in offered.models:
+                return f"route {name!r} does not offer {model!r}"
+        door = self._door(policy, lambda code: self.control.tell("denied", id=number, code=code))
+        providers = {name: self.routes[name].provider for name, _ in ways}
+        turn, recorder = asyncio.Semaphore(_EXCHANGES), Reporting(self.control)
+
+        def connection(agent: AgentSocket) -> AgentConnection:
+            return AgentConnection(door, Upstream(providers, agent.left), recorder, agent, turn)
+
+        return Behind(connection, lambda: door.exhausted)
+
+    def _door(self, policy: DoorPolicy, told: Callable[[str], None]) -> Door:
+        """The door by its own route, with those that may be asked when it fails."""
+        now = asyncio.get_running_loop().time
+        for day in policy.days:
+            self.days.join(day)
+        ledger = Ledger(
+            policy.requests,
+            policy.input_tokens,
+            policy.output_tokens,
+            money=policy.money,
+            shared=lambda: [self.days.account(day) for day in policy.days],
+        )
+        route = self.routes[policy.route]
         door = Door(
             policy=policy,
             provider=route.provider.kind,
             replayed=route.provider.replayed,
             scrub=route.scrub,
+            ledger=ledger,
+            told=told,
             protocols=route.protocols,
-            ledger=Ledger(policy.requests, policy.input_tokens, policy.output_tokens),
-            told=lambda code: self.control.tell("denied", id=number, code=code),
+            circuit=route.circuit,
+            pace=Pace(policy.requests_per_second, now),
+            deadline=None if policy.seconds is None else now() + policy.seconds,
         )
-        turn, recorder = asyncio.Semaphore(_EXCHANGES), Reporting(self.control)
-
-        def connection(agent: AgentSocket) -> AgentConnection:
-            return AgentConnection(door, route.provider, recorder, agent, turn)
-
-        return Behind(connection, lambda: door.exhausted)
+        others = ((way, self.routes[way.route]) for way in policy.fallback)
+        door.fallbacks = tuple(door.by(way, to) for way, to in others)
+        return door
 
 
-async def serve_routes(control: socket.socket, doors: socket.socket, make_provider: MakeProvider) -> None:
+async def serve_routes(
+    control: socket.socket, doors: socket.socket, make_provider: MakeProvider, clock: Callable[[], float]
+) -> None:
     """Read the routes, then serve doors until the worker closes the control channel or is gone."""
 
+    def today() -> str:
+        return datetime.fromtimestamp(clock(), UTC).date().isoformat()
+
     def begin(frame: Frame, channel: Control) -> MakeDoor:
-        return Routes(channel, _routes(frame, make_provider)).door
+        return Routes(channel, _routes(frame, make_provider), Days(today)).door
 
     await serve(control, doors, begin)
 

@@ -116,10 +116,10 @@ class Desk:
         attempt: int,
     ) -> Patch:
         """Work gets the sandbox, the gateway and the intake."""
-        ports, rooms = self._ports, self._shop.rooms(taken.repository)
+        ports, rooms = self._ports, self._shop.rooms(taken)
         bench = work.Bench(
             ports.boundary, rooms, ports.agent, ports.gateway, ports.objects, ports.intake, ports.log, ports.artifacts,
-            ports.find_secrets,
+            ports.find_secrets, ports.clock,
         )  # fmt: skip
         with self._shop.beside(taken, rooms) as beside:
             task = work.Assignment(
@@ -245,7 +245,7 @@ class Desk:
     def _validated(self, taken: checkout.Checkout, source: Source, side: str, attempt: int) -> Report:
         ports = self._ports
         tree = ports.objects.tree_of(self._shop.intake, source.commit)
-        rooms = self._shop.rooms(taken.repository)
+        rooms = self._shop.rooms(taken)
         return validation.validate(
             self._run, source, tree, rooms, ports.log, ports.artifacts, side=side, attempt=attempt
         )

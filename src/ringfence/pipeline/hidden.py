@@ -1,27 +1,29 @@
 """What an agent's tree leaves out: configuration of the repository that this agent would obey.
 
-The files stay in git's index with the mark "not in this tree" (a sparse checkout), so that taking the tree in does not
-see them as removed. Where an agent writes such a file of its own, the mark goes and the file is part of the patch.
+The files are taken away right before the agent starts, after set-up, which may make some too. When the tree is taken
+in, those that git knows and that are not there count as unchanged; one that is there, because the agent wrote it, is
+part of the patch like any other.
 """
 
+#: The patterns inside the sandbox, as a file of gitignore.
 HIDDEN = "/ringfence/hidden"
 
-#: Before the checkout.
-LEAVE_OUT = f"""if [ -s {HIDDEN} ]; then
-    mkdir -p .git/info
-    cp {HIDDEN} .git/info/sparse-checkout
-    git config core.sparseCheckout true
-    git config core.sparseCheckoutCone false
+#: In the agent's tree, by an index and a git directory of the worker's; and so that the agent's own git does not
+#: speak of files that are missing, its index is told as far as it takes it.
+HIDE = rf"""set -e
+git init -q
+cp /ringfence/index "$GIT_INDEX_FILE"
+git ls-files -z -c -i --exclude-from={HIDDEN} > /tmp/known
+git ls-files -z -o -i --exclude-from={HIDDEN} > /tmp/others
+cat /tmp/known /tmp/others | xargs -0r rm -f --
+unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
+git -c core.hooksPath=/dev/null -c core.fsmonitor=false update-index -z --skip-worktree --stdin < /tmp/known || true
+"""
+
+#: Before a tree is compared with the index.
+AT_COLLECTION = rf"""if [ -s {HIDDEN} ]; then
+    git ls-files -z -c -i --exclude-from={HIDDEN} |
+        xargs -0r sh -c 'for path; do [ -e "$path" ] || [ -L "$path" ] || printf "%s\0" "$path"; done' sh |
+        git update-index -z --skip-worktree --stdin
 fi
 """
-
-#: Before the tree is compared with the index, in the worker's own git directory.
-TAKE_BACK = r"""git ls-files -z -t | sed -zn 's/^S //p' |
-    xargs -0r sh -c 'for path; do [ ! -e "$path" ] && [ ! -L "$path" ] || printf "%s\0" "$path"; done' sh |
-    git update-index -z --no-skip-worktree --stdin
-"""
-
-
-def patterns(hidden: tuple[str, ...]) -> bytes:
-    """Everything but these, as git's sparse checkout writes it. `hidden` are gitignore patterns."""
-    return "".join(f"{line}\n" for line in ("/*", *(f"!{pattern}" for pattern in hidden))).encode()

@@ -1,5 +1,6 @@
 """Everything a run is carried with: the boundary that is enforced, and one adapter for each port."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,10 @@ class Places:
     def intake(self, run: str) -> Path:
         """The bare repository that the agent's tree comes into."""
         return self.run(run) / "intake.git"
+
+    def layers(self, repository: str) -> Path:
+        """What set-up left of a repository, kept between runs; an opaque name."""
+        return self.state / "layers" / hashlib.sha256(repository.encode()).hexdigest()[:24]
 
     def cancel(self, run: str) -> Path:
         """A file that ends the run by being there."""

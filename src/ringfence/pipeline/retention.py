@@ -1,11 +1,13 @@
 """Retention: what no living run needs and the boundary no longer keeps is removed."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.events import from_json
 from ringfence.domain.run import RunState, fold
+from ringfence.pipeline.layers import Shelf
 from ringfence.pipeline.orders import Orders
 from ringfence.pipeline.ports import Places
 from ringfence.pipeline.rooms import remove_tree
@@ -20,6 +22,7 @@ class Removed:
 
     checkouts: tuple[str, ...]
     mirrors: tuple[str, ...]
+    layers: tuple[str, ...]  # as repository/key, both opaque
     runs: tuple[str, ...]  # logs and bundles past their retention
 
 
@@ -49,6 +52,30 @@ def sweep_mirrors(places: Places, boundary: Boundary, clock: Clock) -> tuple[str
     return tuple(removed)
 
 
+def sweep_layers(places: Places, boundary: Boundary, clock: Clock) -> tuple[str, ...]:
+    """Remove layers that are too old, half made, or of a repository that has none, then the oldest until all fit.
+
+    Only while no run uses any.
+    """
+    root, oldest = places.state / "layers", clock.now() - boundary.limits.layer.age
+    wanted = {places.layers(name).name for name, commands in boundary.commands.repositories.items() if commands.setup}
+    removed, left = [], []
+    for place in sorted(root.iterdir()) if root.is_dir() else ():
+        if place.is_symlink() or not place.is_dir():
+            remove_tree(place)
+            continue
+        gone = Shelf(place).sweep(newer_than=oldest if place.name in wanted else math.inf)
+        removed += [f"{place.name}/{name}" for name in gone]
+        left += [(made, size, path) for made, size, path in Shelf(place).layers()]
+    total = sum(size for _made, size, _path in left)
+    for _made, size, path in sorted(left):
+        if total > boundary.limits.layer.total:
+            remove_tree(path)
+            removed.append(f"{path.parent.name}/{path.name}")
+            total -= size
+    return tuple(removed)
+
+
 def sweep_logs(places: Places, boundary: Boundary, log: AuditLog, clock: Clock) -> tuple[str, ...]:
     """Forget runs that ended longer ago than logs are kept, with their bundles."""
     removed, kept = [], Orders(places.state).all_quarantined()
@@ -67,7 +94,7 @@ def prepare(state: Path) -> Places:
     """Make the state directory and its places, readable by the worker's user alone."""
     for path in (
         state,
-        *(state / name for name in ("runs", "mirrors", "cancel", "bundles", "keys", "halts", "quarantine")),
+        *(state / name for name in ("runs", "mirrors", "layers", "cancel", "bundles", "keys", "halts", "quarantine")),
     ):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Places(state)

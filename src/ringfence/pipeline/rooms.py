@@ -5,20 +5,21 @@ and the collection of what an agent left. The agent's own git directory is never
 agent; its tree is read with a git directory and an index of ours. The host only sees objects, after fsck.
 """
 
-import itertools
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from ringfence.domain.boundary import Boundary, RepositoryCommands
 from ringfence.domain.errors import RunStopped
 from ringfence.domain.events import CommandRan, SandboxDestroyed, SandboxStarted
 from ringfence.pipeline.exits import Exits, stop_when_gone
-from ringfence.pipeline.hidden import HIDDEN, LEAVE_OUT, TAKE_BACK, patterns
+from ringfence.pipeline.hidden import AT_COLLECTION, HIDDEN, HIDE
+from ringfence.pipeline.trees import remove_tree as remove_tree
 from ringfence.ports.artifacts import Artifacts
 from ringfence.ports.audit_log import AuditLog
 from ringfence.ports.intake import Intake
@@ -30,16 +31,17 @@ _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _GIT_TIMEOUT = 900.0
 _INDEX_LIMIT = 512 << 20
 
-_CHECKOUT = f"""set -e
+_CHECKOUT = """set -e
 git init -q -b work .
 mkdir -p .git/objects/info
 echo /mirror/objects > .git/objects/info/alternates
 if [ -s /ringfence/patch.pack ]; then git index-pack --stdin --fix-thin < /ringfence/patch.pack > /dev/null; fi
-{LEAVE_OUT}git -c core.hooksPath=/dev/null -c checkout.workers=2 checkout -q -f -B work "$1"
+git -c core.hooksPath=/dev/null -c checkout.workers=2 checkout -q -f -B work "$1"
 """
 
 #: Before git looks at the tree: pipes are refused, because it would read them for ever, and so are submodules that are
 #: no longer empty, because it would start a git of its own in each, with the configuration that it finds there.
+#: A file that set-up made is none of the agent's work while it is as set-up made it, ignored or not: it is left out.
 #: The index is refreshed before `add` (exit code 1: something did change), for `add` writes an object for every file
 #: whose times do not prove it unchanged, whatever is in it, and would fill the temporary space. Nothing changes the
 #: tree any more, so that what the refresh has compared is true at any later time, and the index is dated so.
@@ -59,13 +61,24 @@ touch -d "@$2" "$GIT_INDEX_FILE"
 git update-index -q --ignore-submodules --refresh --force-write-index || [ $? = 1 ]
 touch -d @4294967295 "$GIT_INDEX_FILE"
 git -c core.hooksPath=/dev/null add -A -- .
+if [ -s /ringfence/made ]; then
+    git diff --cached --name-only --no-renames --diff-filter=A -z "$1" > /tmp/added
+    {
+        xargs -0r sh -c 'for path; do [ -L "$path" ] || printf "%s\0" "$path"; done' sh < /tmp/added |
+            xargs -0r sha256sum -z -- | sed -z "s/  / /"
+        xargs -0r sh -c 'for path; do [ ! -L "$path" ] || printf "%.64s %s\0" "$(readlink -n -- "$path" |
+            sha256sum)" "$path"; done' sh < /tmp/added
+    } | LC_ALL=C sort -z > /tmp/now
+    LC_ALL=C sort -z /ringfence/made | LC_ALL=C comm -z -12 /tmp/now - | LC_ALL=C cut -z -c66- |
+        git update-index -z --force-remove --stdin
+fi
 tree=$(git write-tree)
 commit=$(git commit-tree "$tree" -p "$1" -m agent)
 git update-ref refs/heads/agent "$commit"
 unset GIT_WORK_TREE GIT_INDEX_FILE
 exec 1>&3 3>&-
 exec git upload-pack --strict --timeout=300 "$GIT_DIR"
-""".replace("hidden_files\n", TAKE_BACK)
+""".replace("hidden_files\n", AT_COLLECTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +100,29 @@ class Room:
     #: When git wrote the index, in whole seconds: git compares contents of files that were written no earlier, because
     #: a change in the same second cannot be told by its time. A copy with a newer time would hide such a change.
     index_time: int = 0
+    #: Trees beneath, the nearest first; then `path` holds only what was changed over them.
+    lower: tuple[Path, ...] = ()
+    #: What set-up made here: `<sha256> <path>` of each file, each with a NUL at its end. No patch carries it.
+    made: bytes = field(default=b"", repr=False)
+    #: What was taken away of it for the agent, as lines of gitignore.
+    hidden: bytes = b""
+
+    def workspace(self, *, writable: bool = True) -> Workspace:
+        """The tree as a sandbox is given it."""
+        return Workspace(self.path, writable=writable, lower=self.lower)
+
+    @property
+    def levels(self) -> tuple[Path, ...]:
+        """The tree as something that lies beneath others."""
+        return (self.workspace().written, *self.lower)
+
+
+class Stock(Protocol):
+    """Where rooms come from that share what they are made of."""
+
+    def room(self, rooms: "Rooms", name: str, source: Source) -> Room:
+        """A room on a commit, with what set-up makes in it."""
+        ...
 
 
 class Rooms:
@@ -105,6 +141,7 @@ class Rooms:
         exits: Exits,
         stop: Callable[[], str | None],
         paused: Callable[[], bool],
+        stock: Stock | None = None,
     ) -> None:
         self._run = run
         self._boundary = boundary
@@ -116,29 +153,57 @@ class Rooms:
         self._exits = exits
         self._stop = stop
         self._paused = paused
+        self._stock = stock
 
     @property
     def commands(self) -> RepositoryCommands:
         """What the boundary declares for this repository."""
         return self._commands
 
-    def make(self, name: str, source: Source, *, hidden: tuple[str, ...] = ()) -> Room:
+    def ready(self, name: str, source: Source) -> Room:
+        """A tree for an agent or a check: a fresh one of a commit, with what set-up makes in it."""
+        if self._stock is not None:
+            return self._stock.room(self, name, source)
+        room = self.make(name, source)
+        self.prepare(room)
+        return room
+
+    def make(self, name: str, source: Source, over: Room | None = None) -> Room:
         """A fresh tree of a commit, checked out inside a sandbox; an older one of that name is removed.
 
-        What matches `hidden` (gitignore patterns) is not written to the tree, and not missed when it is taken in.
+        Made over another, which nobody may write any more, it holds what is different.
         """
         path = self._place / name
         remove_tree(path)
-        path.mkdir(parents=True, mode=0o755)
-        self._sandboxes.own(self._run, path)
-        spec = self._git_spec("checkout", ("sh", "-c", _CHECKOUT, "sh", source.commit), source, path)
-        if hidden:
-            spec = replace(spec, files={**spec.files, HIDDEN: patterns(hidden)})
+        if over is None:
+            path.mkdir(parents=True, mode=0o755)
+            self._sandboxes.own(self._run, path)
+        fresh = Room(path, source, b"", lower=over.levels if over else ())
+        spec = self._git_spec("checkout", ("sh", "-c", _CHECKOUT, "sh", source.commit), fresh.workspace(), source)
         outcome, _digest = self.run(spec)
         if outcome.exit_code != 0:
             raise RunStopped("checkout_failed", f"commit {source.commit} could not be checked out", where=_end(outcome))
-        index, written = _read_index(path / ".git" / "index")
-        return Room(path, source, index, written)
+        index, written = _read_index(fresh.levels[0] / ".git" / "index")
+        return replace(fresh, index=index, index_time=written)
+
+    def over(self, name: str, tree: Room, *beneath: Path) -> Room:
+        """An empty room over a tree, and over what shows where that has nothing; one of that name is removed."""
+        path = self._place / name
+        remove_tree(path)
+        return replace(tree, path=path, lower=(*tree.levels, *beneath))
+
+    def hide(self, room: Room, hidden: tuple[str, ...]) -> Room:
+        """Take away what matches gitignore patterns; it is not missed when the tree is taken in."""
+        if not hidden:
+            return room
+        room = replace(room, hidden="".join(f"{pattern}\n" for pattern in hidden).encode())
+        spec = self._git_spec("hide", ("sh", "-c", HIDE), room.workspace(), room.source)
+        outcome, digest = self.run(_with_own_index(spec, room))
+        if outcome.exit_code != 0:
+            raise RunStopped(
+                "checkout_failed", "the agent's tree could not be made", where=f"{_end(outcome)} ({digest})"
+            )
+        return room
 
     def remove(self, room: Room) -> None:
         """Take a tree away; that of a quarantined run stays, and goes with the run when it is released."""
@@ -154,7 +219,7 @@ class Rooms:
             argv=argv,
             limits=self._boundary.limits.sandbox,
             timeout=timeout,
-            workspace=Workspace(room.path),
+            workspace=room.workspace(),
             mounts=(
                 Mount(room.source.mirror / "objects", "/mirror/objects"),
                 *(Mount(Path(chains[name].source), chains[name].target) for name in self._commands.toolchains),
@@ -204,21 +269,9 @@ class Rooms:
 
     def collect(self, room: Room, objects: Intake, intake: Path, *, parent: str, ref: str) -> None:
         """Take the tree of a room into the intake as `ref`, through upload-pack run inside a sandbox."""
-        spec = self._git_spec(
-            "collect", ("sh", "-c", _COLLECT, "sh", parent, str(room.index_time)), room.source, room.path
-        )
-        spec = replace(
-            spec,
-            workspace=Workspace(room.path, writable=False),
-            environment={
-                **spec.environment,
-                "GIT_DIR": "/tmp/collect",  # noqa: S108 - the sandbox's own tmpfs
-                "GIT_WORK_TREE": "/workspace",
-                "GIT_INDEX_FILE": "/tmp/index",  # noqa: S108
-                **{f"GIT_{who}_{what}": "agent" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
-            },
-            files={**spec.files, "/ringfence/index": room.index},
-        )
+        argv = ("sh", "-c", _COLLECT, "sh", parent, str(room.index_time))
+        spec = self._git_spec("collect", argv, room.workspace(writable=False), room.source)
+        spec = _with_own_index(spec, room)
         self._require_wanted()
         ours, theirs = socket.socketpair()
 
@@ -242,7 +295,7 @@ class Rooms:
             where = " | ".join(said[-3:])[:600] or (str(fault) if fault else _end(outcome))
             raise RunStopped("collect_failed", "what the agent left could not be taken in", where=where)
 
-    def _git_spec(self, role: str, argv: tuple[str, ...], source: Source, path: Path) -> SandboxSpec:
+    def _git_spec(self, role: str, argv: tuple[str, ...], workspace: Workspace, source: Source) -> SandboxSpec:
         files: Mapping[str, bytes] = {"/ringfence/patch.pack": source.pack} if source.pack else {}
         return SandboxSpec(
             run=self._run,
@@ -250,7 +303,7 @@ class Rooms:
             argv=argv,
             limits=self._boundary.limits.sandbox,
             timeout=_GIT_TIMEOUT,
-            workspace=Workspace(path),
+            workspace=workspace,
             mounts=(_SYSTEM, Mount(source.mirror / "objects", "/mirror/objects")),
             environment={
                 "PATH": _SYSTEM_PATH,
@@ -297,65 +350,19 @@ class Rooms:
         return digest
 
 
-def remove_tree(path: Path) -> int:
-    """Remove an untrusted tree, whatever its modes and its depth, without following anything; the bytes of its files.
-
-    Directories are lifted to the top one by one and removed there, so that a tree that is deeper than a path
-    can be long, or than this process may recurse or open, is taken away like any other.
-    """
-    if not path.is_dir() or path.is_symlink():
-        path.unlink(missing_ok=True)
-        return 0
-    top = _open_unlocked(str(path), None)
-    try:
-        with os.scandir(top) as entries:
-            taken = frozenset(entry.name for entry in entries)
-        lifted = (free for free in map("lifted-{}".format, itertools.count()) if free not in taken)
-        waiting, removed = _empty(top, top, lifted)
-        while waiting:
-            name = waiting.pop()
-            directory = _open_unlocked(name, top)
-            try:
-                deeper, size = _empty(directory, top, lifted)
-            finally:
-                os.close(directory)
-            os.rmdir(name, dir_fd=top)
-            waiting += deeper
-            removed += size
-    finally:
-        os.close(top)
-    path.rmdir()
-    return removed
-
-
-def _empty(directory: int, top: int, names: Iterator[str]) -> tuple[list[str], int]:
-    """Unlink what is in a directory and lift its directories to the top; what they are called there, and the bytes."""
-    waiting, removed = [], 0
-    with os.scandir(directory) as entries:
-        found = list(entries)
-    for entry in found:
-        if not entry.is_dir(follow_symlinks=False):
-            removed += entry.stat(follow_symlinks=False).st_size
-            os.unlink(entry.name, dir_fd=directory)
-        elif directory == top:
-            waiting.append(entry.name)
-        else:
-            # Moving a directory writes in it (its `..`), so its owner must be allowed to.
-            os.close(_open_unlocked(entry.name, directory))
-            waiting.append(next(names))
-            os.rename(entry.name, waiting[-1], src_dir_fd=directory, dst_dir_fd=top)
-    return waiting, removed
-
-
-def _open_unlocked(name: str, directory: int | None) -> int:
-    """Open a directory to read, never a link, after giving its owner every right to it."""
-    place = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-    try:
-        if stat.S_IMODE(os.fstat(place).st_mode) & stat.S_IRWXU != stat.S_IRWXU:
-            Path(f"/proc/self/fd/{place}").chmod(stat.S_IRWXU)
-        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
-    finally:
-        os.close(place)
+def _with_own_index(spec: SandboxSpec, room: Room) -> SandboxSpec:
+    """Git with a git directory and an index of the worker's: those of the tree are read by nobody but the agent."""
+    return replace(
+        spec,
+        environment={
+            **spec.environment,
+            "GIT_DIR": "/tmp/collect",  # noqa: S108 - the sandbox's own tmpfs
+            "GIT_WORK_TREE": "/workspace",
+            "GIT_INDEX_FILE": "/tmp/index",  # noqa: S108
+            **{f"GIT_{who}_{what}": "agent" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+        },
+        files={**spec.files, "/ringfence/index": room.index, "/ringfence/made": room.made, HIDDEN: room.hidden},
+    )
 
 
 def _read_index(path: Path) -> tuple[bytes, int]:

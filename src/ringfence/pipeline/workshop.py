@@ -10,6 +10,7 @@ from ringfence.domain.events import Event, from_json
 from ringfence.domain.run import RunView, fold
 from ringfence.pipeline.exits import Exits
 from ringfence.pipeline.ports import Ports
+from ringfence.pipeline.prepared import PreparedTrees
 from ringfence.pipeline.rooms import Room, Rooms, Source
 from ringfence.pipeline.stages.checkout import Checkout
 
@@ -22,6 +23,7 @@ class Workshop:
         self._ports = ports
         self._stop = stop
         self._paused = paused
+        self._stock: PreparedTrees | None = None
 
     @property
     def intake(self) -> Path:
@@ -43,9 +45,11 @@ class Workshop:
             raise InputError(f"repository {name} is not in the boundary")
         return found
 
-    def rooms(self, repository: str) -> Rooms:
+    def rooms(self, taken: Checkout) -> Rooms:
         """Rooms for a repository's commands."""
-        ports = self._ports
+        ports, repository = self._ports, taken.repository
+        if self._stock is None:
+            self._stock = PreparedTrees(self._run, ports, repository, taken.base)
         return Rooms(
             self._run,
             ports.boundary,
@@ -57,6 +61,7 @@ class Workshop:
             exits=Exits(self._run, ports.boundary, ports.egress, ports.log, ports.authorities),
             stop=self._stop,
             paused=self._paused,
+            stock=self._stock,
         )
 
     def source(self, taken: Checkout, commit: str) -> Source:

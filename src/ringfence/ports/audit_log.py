@@ -23,6 +23,10 @@ class AuditLog(Protocol):
         """The records of a run in order, those with a sequence number above `after`."""
         ...
 
+    def since(self, when: float) -> Sequence[Record]:
+        """The records of all runs that were written at a time (seconds since the epoch) or later, in that order."""
+        ...
+
     def runs(self) -> Sequence[str]:
         """All run ids that have a record, the newest first."""
         ...

@@ -39,7 +39,7 @@ class Grant:
     repository: str
     username: str
     secret: Secret
-    permissions: str = ""  # "read" or "write:<prefix>"; empty when they are not known
+    permissions: str = ""  # "read" or "write:<branch or prefix/>"; empty when they are not known
     host: str = ""
     expires: float | None = None
     run: str = ""
@@ -48,8 +48,11 @@ class Grant:
 class Broker(Protocol):
     """Mints grants by the boundary."""
 
-    def grant(self, run: str, purpose: str, repository: str) -> AbstractContextManager[Grant]:
-        """A grant, recorded when minted and when revoked. Errors: `ControlMissing` when no secret is allowed for it."""
+    def grant(self, run: str, purpose: str, repository: str, *, branch: str = "") -> AbstractContextManager[Grant]:
+        """A grant, recorded when minted and when revoked. Errors: `ControlMissing` when no secret is allowed for it.
+
+        `branch`: the one branch that a grant to publish is for; where it is minted it can write no other.
+        """
         ...
 
     def reclaim(self, run: str, *, last: bool = False) -> int:

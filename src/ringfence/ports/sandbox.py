@@ -25,11 +25,21 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The untrusted tree, bound last and by descriptor. Nothing is ever mounted beneath it."""
+    """The untrusted tree, bound last and by descriptor. Nothing is ever mounted beneath it.
+
+    With `lower`, what is seen inside is those trees, the nearest first, and over them what was changed. No sandbox
+    writes a lower tree. Each belongs to the run's user, or to the worker: then the run's user owns it inside.
+    """
 
     path: Path
     target: str = "/workspace"
     writable: bool = True
+    lower: tuple[Path, ...] = ()
+
+    @property
+    def written(self) -> Path:
+        """Where on the host that is which a command writes: the tree itself, or what was changed over the others."""
+        return self.path / "upper" if self.lower else self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +148,11 @@ class Sandboxes(Protocol):
     @property
     def level(self) -> str:
         """What a sandbox of this kind is worth, in words for the pull request."""
+        ...
+
+    @property
+    def stacks(self) -> bool:
+        """Whether a workspace may have trees beneath it on this host; where not, they are copied."""
         ...
 
     def hold(

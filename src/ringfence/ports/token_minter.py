@@ -12,7 +12,10 @@ from ringfence.ports.broker import Secret
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A token for one repository. `write_prefix`: the branches it may push, None for reading only."""
+    """A token for one repository. `write_prefix`: what it may push, None for reading only.
+
+    With a slash at its end it is all branches below; without one it is that very branch.
+    """
 
     reference: str
     repository: str

@@ -197,7 +197,7 @@ class Model:
         if parts.scheme != "http" or not parts.hostname:
             raise End("crashed", f"the door is no http URL: {door}")
         self.host, self.port = parts.hostname, parts.port or 80
-        self.model, self.deadline = model, deadline
+        self.model, self.deadline, self.asked = model, deadline, dict[str, Any](tools=TOOLS)
 
     def ask(self, messages: list[dict[str, Any]]) -> Answer:
         """One turn, tried again a bounded number of times when the exchange breaks."""
@@ -222,7 +222,7 @@ class Model:
         left = until - time.monotonic()
         if left <= 0:
             raise End("time", "the time is over")
-        body = {"model": self.model, "messages": messages, "tools": TOOLS, "stream": True,
+        body = {"model": self.model, "messages": messages, "stream": True, **self.asked,
                 "stream_options": {"include_usage": True}}  # fmt: skip
         connection = http.client.HTTPConnection(self.host, self.port, timeout=left)
         try:
@@ -369,7 +369,7 @@ def hide_from_children() -> None:
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def main() -> int:
+def main(make: "type[Work]" = Work) -> int:
     """Read the options and the brief, work, print the last word."""
     parser = argparse.ArgumentParser()
     for name, kind in (("door", str), ("model", str), ("brief", str), ("turns", int), ("seconds", float)):
@@ -381,7 +381,7 @@ def main() -> int:
         with open(options.brief, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs start-up time here
             brief = file.read()
         model = Model(options.door, options.model, time.monotonic() + options.seconds)
-        work = Work(model, options.turns, brief)
+        work = make(model, options.turns, brief)
         emit("start", model=options.model, turns=options.turns)
         try:
             work.loop()

@@ -97,6 +97,16 @@ class SqliteAuditLog:
             ).fetchall()
             return [_record(row) for row in rows]
 
+    def since(self, when: float) -> Sequence[Record]:
+        """The records of all runs from a time on, in the order in which they were written."""
+        with self._lock, self._speaking_plainly("read"):
+            self._require_same_file()
+            rows = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM records WHERE time >= ? ORDER BY position",  # noqa: S608 - constant
+                (when,),
+            ).fetchall()
+            return [_record(row) for row in rows]
+
     def runs(self) -> Sequence[str]:
         """All run ids that have a record, the newest first."""
         with self._lock, self._speaking_plainly("read"):

@@ -153,7 +153,7 @@ def _front_matter(text: str, where: str) -> CommentedMap:
         raise InputError(
             f"the front matter is no YAML: {error.problem}", where=f"{where}:{line}", mend=_SHAPE
         ) from error
-    except (YAMLError, ValueError, RecursionError) as error:
+    except (YAMLError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise InputError(f"the front matter is no YAML: {error}", where=f"{where}:1", mend=_SHAPE) from error
     if not isinstance(values, CommentedMap):
         raise InputError("the front matter is no mapping", where=f"{where}:2", mend=_SHAPE)

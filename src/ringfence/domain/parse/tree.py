@@ -86,7 +86,8 @@ def read(text: str, source: str) -> tuple[Tree, list[Problem]]:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark is not None else Place(1, 1)
         reader.note((), place, f"not YAML: {error.problem or error.context}", "mend the line; quotes often do")
-    except (YAMLError, ValueError, OverflowError, IndexError) as error:
+    except (YAMLError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # What the library's own code raises over odd text: `%YAML 1.0` fails an assertion of it.
         first = (str(error).splitlines() or ["unreadable"])[0]
         reader.note((), reader.last, f"not YAML: {first}", "mend the text after this place")
     except _Stop:

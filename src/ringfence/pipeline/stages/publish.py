@@ -48,7 +48,7 @@ def publish(run: str, what: Publication, ports: Ports, leash: Leash) -> Publishe
     """Push, then propose. Errors: `RunStopped` when a rule or the leash forbids it, `HostFailed` from the host."""
     ref = f"refs/heads/{what.proposal.branch}"
     _allowed(ports.boundary, what, ref)
-    with ports.broker.grant(run, "publish", what.repository) as grant:
+    with ports.broker.grant(run, "publish", what.repository, branch=what.proposal.branch) as grant:
         url = ports.code_host.git_url(what.repository)
         before = ports.git.remote_ref(url, ref, grant, leash)
         ports.git.push(ports.places.intake(run), url, what.commit, ref, grant, leash)

@@ -6,6 +6,7 @@ from typing import Literal
 from ringfence.domain.boundary import RunLimits
 from ringfence.domain.budget import Budget, Spent
 from ringfence.domain.checks import Report
+from ringfence.domain.money import amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,14 @@ def after(report: Report, attempt: int, limits: RunLimits, spent: Spent) -> Verd
     failing = ", ".join(result.name for result in report.failing) or "no required check was run"
     if attempt >= limits.attempts:
         return Verdict("stop", "checks_failed", f"after {attempt} attempts these checks fail: {failing}")
-    budget = Budget(limits.attempts, limits.requests, limits.input_tokens, limits.output_tokens, float(limits.time))
+    budget = Budget(
+        limits.attempts,
+        limits.requests,
+        limits.input_tokens,
+        limits.output_tokens,
+        float(limits.time),
+        None if limits.money is None else amount(limits.money),
+    )
     used_up = budget.exceeded(spent)
     if used_up is not None:
         return Verdict("stop", "budget_spent", f"{used_up} is used up while these checks fail: {failing}")

@@ -46,9 +46,8 @@ def validate(
 
 
 def _check(check: Check, source: Source, rooms: Rooms, artifacts: Artifacts, *, role: str) -> CheckResult:
-    room = rooms.make(f"check-{check.name}", source)
+    room = rooms.ready(f"check-{check.name}", source)
     try:
-        rooms.prepare(room)
         outcome, digest = rooms.run(rooms.spec(role, check.run, room, float(check.timeout)))
     finally:
         rooms.remove(room)

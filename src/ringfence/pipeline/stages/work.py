@@ -16,12 +16,15 @@ from ringfence.domain.decision import Deny
 from ringfence.domain.errors import RunStopped
 from ringfence.domain.events import AgentEnded, PatchProduced, PatchRefused
 from ringfence.domain.patch import FileChange, Patch
-from ringfence.domain.rules import judge_patch, may_call_model, may_work
+from ringfence.domain.rules import judge_patch, may_work
+from ringfence.pipeline.doors import DoorPlan
+from ringfence.pipeline.doors import policy as door_policy
 from ringfence.pipeline.rooms import Room, Rooms, Source
 from ringfence.ports.agent import Agent, AgentReport, AgentTask
 from ringfence.ports.artifacts import Artifacts
 from ringfence.ports.audit_log import AuditLog
-from ringfence.ports.gateway import DoorPolicy, Gateway, OpenDoor
+from ringfence.ports.clock import Clock
+from ringfence.ports.gateway import Gateway, OpenDoor
 from ringfence.ports.intake import Intake
 from ringfence.ports.objects import Authorship, Objects
 from ringfence.ports.sandbox import HeldSandbox, Mount
@@ -59,14 +62,15 @@ class Bench:
     log: AuditLog
     artifacts: Artifacts
     find_secrets: Callable[[bytes], tuple[str, ...]]
+    clock: Clock
 
 
 def attempt(task: Assignment, bench: Bench, intake_path: Path) -> Patch:
     """Let the agent work once and take its tree in as a candidate commit. Errors: `RunStopped` with the reason."""
     _require_approved(bench)
-    room = bench.rooms.make(f"agent-{task.attempt}", task.source, hidden=bench.agent.hidden)
+    room = bench.rooms.ready(f"agent-{task.attempt}", task.source)
     try:
-        bench.rooms.prepare(room)
+        room = bench.rooms.hide(room, bench.agent.hidden)
         _run_agent(task, bench, room)
         ref = f"refs/quarantine/{task.attempt}"
         bench.rooms.collect(room, bench.intake, intake_path, parent=task.start, ref=ref)
@@ -88,18 +92,20 @@ def _require_approved(bench: Bench) -> None:
 
 def _run_agent(task: Assignment, bench: Bench, room: Room) -> None:
     limits = bench.boundary.limits
-    model, policy = _policy(task, bench)
+    plan = DoorPlan(task.run, f"agent/{task.attempt}", task.repository, task.spent)
+    policy = door_policy(plan, bench.boundary, bench.log, bench.clock)
+    seconds = max(1.0, policy.seconds or 0.0)
     launch = bench.agent.launch(
         AgentTask(
             brief=task.brief,
-            model=model,
+            model=policy.model,
             door=f"http://127.0.0.1:{DOOR}",
             turns=limits.run.turns,
-            seconds=float(limits.run.time),
+            seconds=seconds,
             permissions=next(u.permissions for u in bench.boundary.commands.agents if u.name == bench.agent.name),
         )
     )
-    spec = bench.rooms.spec("agent", launch.argv, room, float(limits.run.time))
+    spec = bench.rooms.spec("agent", launch.argv, room, seconds)
     beside = tuple(Mount(other.path, f"/context/{name}") for name, other in task.context)
     spec = replace(
         spec,
@@ -161,33 +167,6 @@ def _record_end(task: Assignment, bench: Bench, ended: str, report: AgentReport)
         transcript=bench.artifacts.put(steps.encode()),
     )
     bench.log.append(task.run, event)
-
-
-def _policy(task: Assignment, bench: Bench) -> tuple[str, DoorPolicy]:
-    """The model that the boundary gives to agents, and what may pass the door: what is left of the run's budget."""
-    model = (bench.boundary.models.default or "").partition("/")[2]
-    decision = may_call_model(bench.boundary, task.repository, model)
-    route = bench.boundary.route_for(model)
-    if isinstance(decision, Deny) or route is None:
-        rule = decision.rule if isinstance(decision, Deny) else "models.routes"
-        raise RunStopped(
-            "model_not_approved",
-            f"no approved route to a model for {task.repository} (rule {rule})",
-            where="boundary, section models",
-            mend="name a default of the form route/model whose route lists this repository and its data class",
-        )
-    limits, spent = bench.boundary.limits.run, task.spent
-    return model, DoorPolicy(
-        run=task.run,
-        door=f"agent/{task.attempt}",
-        model=model,
-        route=route.name,
-        requests=max(0, limits.requests - spent.requests),
-        input_tokens=max(0, limits.input_tokens - spent.input_tokens),
-        output_tokens=max(0, limits.output_tokens - spent.output_tokens),
-        first_byte_timeout=float(bench.boundary.models.first_byte_timeout),
-        idle_timeout=float(bench.boundary.models.idle_timeout),
-    )
 
 
 def _candidate(task: Assignment, bench: Bench, intake: Path, ref: str) -> Patch:

@@ -26,7 +26,8 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """What a principal may do in one repository. `write_prefix`: the branches it may push, None for none.
+    """What a principal may do in one repository. `write_prefix`: what it may push, None for none: with a slash at
+    its end all branches below, without one that very branch.
 
     A minter may do none of it itself: there it is the most that a token of its making may do.
     """

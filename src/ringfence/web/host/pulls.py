@@ -11,7 +11,7 @@ from ringfence.domain.errors import HostFailed
 from ringfence.domain.paths import ref_fault
 from ringfence.ports.clock import Clock
 from ringfence.ports.objects import Authorship
-from ringfence.web.host.git.policy import RepositoryPolicy
+from ringfence.web.host.git.policy import RepositoryPolicy, reaches
 from ringfence.web.host.git.repository import Bare
 from ringfence.web.host.layout import Layout
 from ringfence.web.host.principals import Permission, Principal, Principals
@@ -86,7 +86,7 @@ class PullRequests:
     def create(self, principal: Principal, place: Place, new: NewPull) -> Pull:
         """Open a pull request from a branch that the principal may push."""
         prefix = place.permission.write_prefix
-        if prefix is None or not new.head.startswith(prefix):
+        if prefix is None or not reaches(prefix, new.head):
             raise HTTPException(403, f"{principal.name} may not open a pull request from {new.head!a}")
         _check_texts(new.title, new.body)
         plain = ref_fault(new.head) is None and ref_fault(new.base) is None

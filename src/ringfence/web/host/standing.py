@@ -7,7 +7,7 @@ open the pull request and cannot push to its branch. Workers count for nothing.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ringfence.web.host.git.policy import RepositoryPolicy, judge_entries
+from ringfence.web.host.git.policy import RepositoryPolicy, judge_entries, reaches
 from ringfence.web.host.git.repository import Bare
 from ringfence.web.host.principals import Principals
 from ringfence.web.host.records import Pull, Remark
@@ -79,7 +79,7 @@ def may_judge(pull: Pull, name: str, principals: Principals) -> bool:
     if principal is None or permission is None:
         return False
     prefix = permission.write_prefix
-    writes_it = prefix is not None and pull.head.startswith(prefix)
+    writes_it = prefix is not None and reaches(prefix, pull.head)
     return principal.is_human and permission.review and name != pull.author and not writes_it
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ringfence.ports.clock import Clock
+from ringfence.web.host.git.policy import reaches
 from ringfence.web.host.principals import Permission, Principal, Principals, digest_of
 from ringfence.web.host.store import change, connection, prepare
 
@@ -119,8 +120,10 @@ def narrowed(wanted: Permission, most: Permission | None) -> Permission | None:
     """What is wanted, as far as `most` allows it; None when not even reading is."""
     if most is None or not most.read:
         return None
-    below = most.write_prefix is not None and (wanted.write_prefix or "").startswith(most.write_prefix)
-    return Permission(write_prefix=wanted.write_prefix if below else None)
+    within = most.write_prefix is not None and (
+        wanted.write_prefix == most.write_prefix or reaches(most.write_prefix, wanted.write_prefix or "")
+    )
+    return Permission(write_prefix=wanted.write_prefix if within else None)
 
 
 def _row(minted: Minted) -> tuple[str, str, str, str, float, float, float | None]:

@@ -36,7 +36,7 @@ class Start:
     uid: int
     tools: Tools
     mark: str  # by which a later worker knows what this one left
-    workspace: int | None
+    workspace: int | stage.Stacked | None
     stdin: int | None
     stdout: int | None
 
@@ -166,6 +166,8 @@ def _trees(spec: SandboxSpec, how: Start, lend: _Lender) -> tuple[_Trees, Sequen
     fds = [lend(_open_mount(spec.mounts[index].source)) for index in argv.ordered_mounts(spec)]
     bind = "--bind" if spec.workspace and spec.workspace.writable else "--ro-bind"
     if os.geteuid() != 0:
+        if isinstance(how.workspace, stage.Stacked):
+            raise ControlMissing("only root shows trees over each other", where="sandbox", mend="copy them into one")
         mounts = tuple(("--ro-bind-fd", str(fd)) for fd in fds)
         workspace = None if how.workspace is None else (f"{bind}-fd", str(how.workspace))
         passed = (*fds, *([] if how.workspace is None else [how.workspace]))

@@ -33,17 +33,18 @@ class Prerequisite:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The programs that start a sandbox. `nsenter` is used by a root worker alone."""
+    """The programs that start a sandbox. `nsenter` and `unshare` are used by a root worker alone."""
 
     bwrap: str
     prlimit: str
     nsenter: str
+    unshare: str
     version: str
 
 
 def find_tools() -> Tools:
     """Locate the programs. Errors: `ControlMissing` with the package to install."""
-    found = {name: shutil.which(name, path=_PATH) for name in ("bwrap", "prlimit", "nsenter")}
+    found = {name: shutil.which(name, path=_PATH) for name in ("bwrap", "prlimit", "nsenter", "unshare")}
     for name, path in found.items():
         if path is None:
             package = "bubblewrap" if name == "bwrap" else "util-linux"
@@ -56,7 +57,7 @@ def find_tools() -> Tools:
             mend="install 0.8.0-2+deb12u1 or 0.11 or newer",
         )
     version = _say(bwrap, "--version").strip()
-    return Tools(bwrap, str(found["prlimit"]), str(found["nsenter"]), version)
+    return Tools(bwrap, str(found["prlimit"]), str(found["nsenter"]), str(found["unshare"]), version)
 
 
 def prerequisites() -> tuple[Prerequisite, ...]:

@@ -19,9 +19,10 @@ from ringfence.adapters.sandboxes.bubblewrap.limits.disk import DiskWatch
 from ringfence.adapters.sandboxes.bubblewrap.prerequisites import Tools, find_tools
 from ringfence.adapters.sandboxes.bubblewrap.remains import Remains
 from ringfence.adapters.sandboxes.bubblewrap.uids import Uids, give
+from ringfence.adapters.sandboxes.bubblewrap.workspaces import can_stack, open_workspace
 from ringfence.domain.errors import ControlMissing
 from ringfence.domain.marks import run_mark, worker_mark
-from ringfence.ports.sandbox import Ended, Finding, Frozen, SandboxSpec, Seen, Workspace
+from ringfence.ports.sandbox import Ended, Finding, Frozen, SandboxSpec, Seen
 
 #: Where the users of a root worker's pool are leased; one place for all workers of a host.
 LEASES = Path("/run/ringfence/uids")
@@ -45,6 +46,11 @@ class BubblewrapSandboxes:
         bound = f"cgroup {groups.version}" if groups else "rlimits and a watch, no cgroup"
         return f"{self._tools.version}, {user}, {bound}, seccomp, empty network"
 
+    @cached_property
+    def stacks(self) -> bool:
+        """Whether a workspace may have trees beneath it on this host."""
+        return can_stack(self._state, self._uids.first, self._tools.unshare)
+
     @contextmanager
     def hold(self, spec: SandboxSpec, *, stdin: int | None = None, stdout: int | None = None) -> Iterator[Held]:
         """Make a sandbox and hold it; on leaving, all of it is dead and its cgroup is gone."""
@@ -52,15 +58,15 @@ class BubblewrapSandboxes:
         with ExitStack() as stack:
             uid = stack.enter_context(self._uids.use(spec.run))
             group = self._group(spec, stack)
-            workspace = _open_workspace(spec.workspace, uid, stack) if spec.workspace else None
-            how = launch.Start(uid, self._tools, self._mark(spec.run), workspace, stdin, stdout)
+            opened = open_workspace(spec.workspace, uid, self._tools.unshare, stack) if spec.workspace else None
+            how = launch.Start(uid, self._tools, self._mark(spec.run), opened.shown if opened else None, stdin, stdout)
             started = launch.start(spec, how)
             stack.callback(started.close)
             stack.callback(started.reap, 5.0)
             stack.callback(started.kill)
             disk = None
-            if workspace is not None and spec.workspace and spec.workspace.writable:
-                disk = DiskWatch(workspace, spec.limits.disk)
+            if opened is not None and spec.workspace and spec.workspace.writable:
+                disk = DiskWatch(opened.written, spec.limits.disk)
                 stack.callback(disk.close)
             doors = Doors()
             stack.callback(doors.close)
@@ -158,23 +164,3 @@ class BubblewrapSandboxes:
             ) from error
         stack.callback(group.remove)
         return group
-
-
-def _open_workspace(workspace: Workspace, uid: int, stack: ExitStack) -> int:
-    """The untrusted tree by descriptor; a link in its place is refused."""
-    try:
-        fd = os.open(workspace.path, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise ControlMissing(
-            f"the workspace cannot be opened: {error.strerror}",
-            where=str(workspace.path),
-            mend="it must be a directory, not a link",
-        ) from error
-    stack.callback(os.close, fd)
-    if workspace.writable and os.fstat(fd).st_uid != uid:
-        raise ControlMissing(
-            f"the workspace belongs to user {os.fstat(fd).st_uid}, commands run as {uid}",
-            where=str(workspace.path),
-            mend="give it to the run with `own` first",
-        )
-    return fd

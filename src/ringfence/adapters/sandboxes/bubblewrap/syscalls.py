@@ -28,7 +28,17 @@ _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
 _AT_FDCWD = -100
 _MOVE_MOUNT_F_EMPTY_PATH = 0x4
+_MOUNT_SETATTR = 442
+_MOUNT_ATTR_RDONLY = 0x1
+_MOUNT_ATTR_IDMAP = 0x00100000
 _PR_SET_CHILD_SUBREAPER = 36
+
+
+class _MountAttributes(ctypes.Structure):
+    _fields_ = (
+        ("set", ctypes.c_uint64), ("clear", ctypes.c_uint64), ("propagation", ctypes.c_uint64),
+        ("user_namespace", ctypes.c_uint64),
+    )  # fmt: skip
 
 
 @cache
@@ -79,3 +89,12 @@ def attach_tree(tree: int, target: str) -> None:
     """Attach a detached mount tree at a path."""
     arguments = (tree, b"", _AT_FDCWD, target.encode(), ctypes.c_uint(_MOVE_MOUNT_F_EMPTY_PATH))
     _checked(_libc().syscall(_MOVE_MOUNT, *arguments), f"move_mount to {target}")
+
+
+def seal_tree(tree: int, user_namespace: int | None) -> None:
+    """Make a detached mount tree read-only, and let its owners be seen as a user namespace maps them."""
+    flags = _MOUNT_ATTR_RDONLY | (0 if user_namespace is None else _MOUNT_ATTR_IDMAP)
+    wanted = _MountAttributes(flags, 0, 0, user_namespace or 0)
+    size = ctypes.c_size_t(ctypes.sizeof(wanted))
+    at = ctypes.c_uint(_AT_EMPTY_PATH)
+    _checked(_libc().syscall(_MOUNT_SETATTR, tree, b"", at, ctypes.byref(wanted), size), "mount_setattr")

@@ -35,6 +35,11 @@ class Uids:
         self._guard = threading.Lock()
         self._held: dict[str, _Lease] = {}
 
+    @property
+    def first(self) -> int:
+        """The first of the pool, for a trial that starts nothing."""
+        return self._pool[0]
+
     @contextmanager
     def use(self, run: str) -> Iterator[int]:
         """The user of a run, kept while a sandbox of it exists."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from ringfence.domain.boundary import Boundary, RepositoryCommands
+from ringfence.domain.globs import fault, is_broad
 from ringfence.domain.parse.crosschecks.check import CrossCheck, lies_in, path_fault, quoted, repeated
 from ringfence.domain.parse.crosschecks.environment import variables
 from ringfence.domain.parse.problem import Finding, Steps
@@ -33,6 +34,7 @@ def _commands(boundary: Boundary) -> Iterator[Finding]:
         yield from variables(commands.environment, (*steps, "environment"))
         for place, words in enumerate(commands.setup):
             yield from _words(words, (*steps, "setup", place))
+        yield from _inputs(commands, (*steps, "setup_inputs"))
 
 
 def _tools(boundary: Boundary, commands: RepositoryCommands, steps: Steps) -> Iterator[Finding]:
@@ -58,6 +60,19 @@ def _tools(boundary: Boundary, commands: RepositoryCommands, steps: Steps) -> It
         if fault or not lies_in(entry, targets.values()):
             what = f"PATH entry {entry!a} {f'cannot be used: {fault}' if fault else 'lies in none of its toolchains'}"
             yield Finding((*steps, "path", place), what, f"write a directory below {quoted(targets.values()) or 'one'}")
+
+
+def _inputs(commands: RepositoryCommands, steps: Steps) -> Iterator[Finding]:
+    """What set-up is declared to be made from is something, and there is a set-up."""
+    if commands.setup_inputs and not commands.setup:
+        yield Finding(steps, "there are inputs of set-up and no set-up", "write `setup`, or remove this", at_key=True)
+    yield from repeated(commands.setup_inputs, steps)
+    for place, pattern in enumerate(commands.setup_inputs):
+        if wrong := fault(pattern):
+            yield Finding((*steps, place), f"glob {pattern!a} cannot be used: {wrong}", "write for example *.lock")
+        elif is_broad(pattern):
+            mend = "leave `setup_inputs` away: then every file of the tree is one"
+            yield Finding((*steps, place), f"glob {pattern!a} is every file", mend)
 
 
 def _checks(commands: RepositoryCommands, steps: Steps) -> Iterator[Finding]:

@@ -21,6 +21,9 @@ _RANGES = (
     ("sandbox", "disk", _MIB, 4096 * _GIB, "1MiB to 4096GiB"),
     ("sandbox", "temporary", _MIB, 64 * _GIB, "1MiB to 64GiB"),
     ("sandbox", "output", 1 << 10, _GIB, "1KiB to 1GiB"),
+    ("layer", "size", _MIB, 4096 * _GIB, "1MiB to 4096GiB"),
+    ("layer", "age", 60, 365 * 86400, "1m to 365d"),
+    ("layer", "total", _MIB, 4096 * _GIB, "1MiB to 4096GiB"),
     ("patch", "files", 1, 10_000, "1 to 10000"),
     ("patch", "file", 1, _GIB, "1B to 1GiB"),
     ("patch", "total", 1, 4 * _GIB, "1B to 4GiB"),
@@ -39,6 +42,9 @@ def _together(boundary: Boundary) -> Iterator[Finding]:
     limits = boundary.limits
     if limits.sandbox.file > limits.sandbox.disk:
         yield Finding(("limits", "sandbox", "file"), "one file may be larger than the disk", "write at most `disk`")
+    if limits.layer.size > limits.layer.total:
+        what = "one layer may be larger than all together"
+        yield Finding(("limits", "layer", "size"), what, "write at most `total`")
     if limits.patch.file > limits.patch.total:
         yield Finding(("limits", "patch", "file"), "one file may be larger than a patch", "write at most `total`")
     if limits.brief_tokens > limits.run.input_tokens:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from ringfence.domain.boundary import Boundary, Repository, Route
-from ringfence.domain.parse.crosschecks.check import NOT_ENFORCED, CrossCheck, path_fault, quoted, repeated
+from ringfence.domain.parse.crosschecks.check import CrossCheck, path_fault, quoted, repeated
 from ringfence.domain.parse.problem import Finding, Steps
 from ringfence.domain.wires import SPOKEN
 
@@ -133,10 +133,7 @@ def _credentials(boundary: Boundary) -> Iterator[Finding]:
             yield Finding(steps, what, "list it under `secrets` with `purpose: model`")
 
 
-def _fallback(boundary: Boundary) -> Iterator[Finding]:
-    if boundary.models.fallback != "none":
-        what = f"a fallback to other routes is {NOT_ENFORCED}"
-        yield Finding(("models", "fallback"), what, "write `fallback: none`: when the route fails, the run stops")
+def _timeouts(boundary: Boundary) -> Iterator[Finding]:
     for key in ("first_byte_timeout", "idle_timeout"):
         if not 1 <= getattr(boundary.models, key) <= 3600:
             yield Finding(("models", key), "a provider is waited for 1s to 1h", "write for example 60s")
@@ -147,5 +144,5 @@ CHECKS = (
     CrossCheck(("models", "repositories"), _content),
     CrossCheck(("models", "repositories"), _default),
     CrossCheck(("models", "secrets"), _credentials),
-    CrossCheck(("models",), _fallback),
+    CrossCheck(("models",), _timeouts),
 )

@@ -81,6 +81,11 @@ def matches_branch(patterns: tuple[str, ...], branch: str) -> bool:
     return any(globs.matches_branch(pattern, branch) for pattern in patterns)
 
 
+def reaches(prefix: str, branch: str) -> bool:
+    """Whether who may write `prefix` may write this branch: what lies below a slash, or that very branch."""
+    return branch != prefix and branch.startswith(prefix) if prefix.endswith("/") else branch == prefix
+
+
 def judge_update(policy: RepositoryPolicy, prefix: str | None, ref: str, new: str) -> Refusal | None:
     """Judge a ref by its name alone; `prefix` is what the pusher may write, None for nothing."""
     branch = ref.removeprefix(HEADS)
@@ -93,8 +98,9 @@ def judge_update(policy: RepositoryPolicy, prefix: str | None, ref: str, new: st
     fault = ref_fault(branch)
     if fault is not None:
         return Refusal("branch-name", f"{branch[:100]!a}: {fault}")
-    if not branch.startswith(prefix) or branch == prefix:
-        return Refusal("branch-prefix", f"this principal may write only branches below {prefix!a}")
+    if not reaches(prefix, branch):
+        where = "branches below" if prefix.endswith("/") else "the branch"
+        return Refusal("branch-prefix", f"this principal may write only {where} {prefix!a}")
     if new == ZERO:
         return Refusal("deletion", "branches are not deleted by pushing")
     return None
