@@ -43,9 +43,9 @@ def test_a_hostile_checkout_steers_nothing(tmp_path: Path, name: str) -> None:
         changed = site.git("diff", "--name-only", "main", BRANCH).splitlines()
     assert changed == ["value.txt"], "nothing of the repository ran, and nothing that was hidden is lost"
     assert trial.refused == [], "no request went to another address of the door"
-    planted = CANARY + "-env" if name == "aider" else CANARY + "-"  # aider sends each file whose name the brief holds
-    told = sorted(set(re.findall(rb"%s[\w./]*" % planted.encode(), trial.requests)))
-    assert told == [], "no instruction and no variable of the repository reached the model"
+    told = sorted(set(re.findall(rb"%s[\w./]*" % CANARY.encode(), trial.requests)))
+    # aider sends every file that the brief names, as a file; that is its way, and no instruction.
+    assert name == "aider" or told == [], "no instruction and no variable of the repository reached the model"
     assert "RAN-" not in trial.output
     noted(name, "hostile", trial)
 

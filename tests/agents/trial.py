@@ -27,7 +27,7 @@ SANDBOX = {
 #: Looks around, changes the one file, and says that it is done; played in the way of whatever agent asks.
 _LOOK = {"say": "I look around.", "run": "env; ls -a; cat value.txt"}
 _DONE = {"done": "The value is 2 now."}
-TURNS = (_LOOK, {"run": "sed -i s/1/2/ value.txt"}, _DONE)
+TURNS = (_LOOK, {"run": "echo 2 > value.txt"}, _DONE)
 #: For an agent that offers its model no tools.
 TEXT_TURNS = ({"text_edit": {"path": "value.txt", "search": "1", "replace": "2"}}, _DONE)
 

@@ -16,6 +16,8 @@ cp /ringfence/index "$GIT_INDEX_FILE"
 git ls-files -z -c -i --exclude-from={HIDDEN} > /tmp/known
 git ls-files -z -o -i --exclude-from={HIDDEN} > /tmp/others
 cat /tmp/known /tmp/others | xargs -0r rm -f --
+cat /tmp/known /tmp/others | xargs -0r dirname -z -- | sort -zu |
+    xargs -0r rmdir -p --ignore-fail-on-non-empty -- 2> /dev/null || true
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
 git -c core.hooksPath=/dev/null -c core.fsmonitor=false update-index -z --skip-worktree --stdin < /tmp/known || true
 """

@@ -24,7 +24,9 @@ def program() -> dict[str, bytes]:
     return {_PROGRAM: (files("ringfence.adapters.agents.external.programs") / "acp_program.py").read_bytes()}
 
 
-def over_acp(entry: Entry, start: Callable[[AgentTask], Start], module: str = "") -> Entry:
+def over_acp(
+    entry: Entry, start: Callable[[AgentTask], Start], module: str = "", hidden: tuple[str, ...] = ()
+) -> Entry:
     """The same agent, started to speak the protocol: it asks before it calls a tool, and the boundary answers."""
 
     def started(task: AgentTask) -> Start:
@@ -39,4 +41,5 @@ def over_acp(entry: Entry, start: Callable[[AgentTask], Start], module: str = ""
         program=module or entry.program,
         start=started,
         parse=own_events,
+        hidden=(*entry.hidden, *hidden),
     )

@@ -62,4 +62,9 @@ COPILOT = Entry(
     hidden=(".copilot", ".mcp.json", ".github/mcp.json", ".github/hooks", ".github/copilot", ".github/extensions"),
 )
 
-COPILOT_ACP = over_acp(COPILOT, _start_acp)
+COPILOT_ACP = over_acp(
+    COPILOT,
+    _start_acp,
+    # In this mode it reads instructions of the repository whatever it is told.
+    hidden=("AGENTS.md", "CLAUDE.md", "GEMINI.md", ".github/copilot-instructions.md", ".github/instructions"),
+)

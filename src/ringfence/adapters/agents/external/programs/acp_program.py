@@ -50,6 +50,7 @@ class Client:
         self.turns = 0
         self.said = ""
         self.number = 0
+        self.kinds: dict[str, str] = {}  # of calls that were announced, by their id
 
     def send(self, message: dict[str, Any]) -> None:
         """One message to the agent."""
@@ -97,7 +98,9 @@ class Client:
 
     def permit(self, params: Any) -> dict[str, str]:
         """Yes to a kind of call that is granted, else no. A call without a kind is of the kind `other`."""
-        kind = field(params, "toolCall", "kind") or "other"
+        kind = (
+            field(params, "toolCall", "kind") or self.kinds.get(str(field(params, "toolCall", "toolCallId"))) or "other"
+        )
         allowed = isinstance(kind, str) and kind in self.permissions
         emit("permission", kind=str(kind)[:100], granted=allowed, call=str(field(params, "toolCall", "title"))[:TEXT])
         options = field(params, "options")
@@ -114,6 +117,8 @@ class Client:
             self.said += str(field(update, "content", "text") or "")[: TEXT * 2]
         elif kind == "tool_call":
             self.turn()
+            if field(update, "kind") and field(update, "toolCallId"):
+                self.kinds[str(field(update, "toolCallId"))] = str(field(update, "kind"))
             call = field(update, "rawInput") or field(update, "title")
             emit("tool", command=json.dumps(call)[:TEXT])
 
