@@ -17,7 +17,9 @@ from large import arguments, large_site, rounds
 from table import Row, show
 
 from ringfence.adapters.git import GitObjects, GitTransport
+from ringfence.pipeline.exits import Exits
 from ringfence.pipeline.rooms import Rooms, Source, remove_tree
+from ringfence.points import NoDoors
 from ringfence.wiring import Reading, make_sandboxes, reading
 from worksite import REPOSITORY, TICKET
 
@@ -55,7 +57,8 @@ def _round(look: Reading, clone: Path, taken: dict[str, list[float]]) -> None:
     sandboxes = make_sandboxes(look.settings)
     rooms = Rooms(
         RUN, look.boundary, REPOSITORY, place=look.places.run(RUN), sandboxes=sandboxes, log=look.log,
-        artifacts=look.artifacts, stop=lambda: None,
+        artifacts=look.artifacts, exits=Exits(RUN, look.boundary, NoDoors(), look.log, b""), stop=lambda: None,
+        paused=lambda: False,
     )  # fmt: skip
     room, seconds = _timed(lambda: rooms.make("bench", Source(mirror, commit)))
     taken[ROOM].append(seconds)

@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ringfence.adapters import place
@@ -35,13 +35,19 @@ class Halted:
     """What a halt came to. Seconds count from the command; None is what could not be confirmed."""
 
     what: str
-    processes: int
+    processes: int  # that were found; what the worker ended before is not among them
     left: int
-    last_process: float | None
+    last_process: float | None  # none was left by then
     last_door: float | None
     runs: tuple[str, ...]  # whose worker has written down that all of them is closed
     worker: str  # "none", "closed its runs", "did not answer and was ended", "did not answer"
     open: tuple[str, ...]  # what could not be confirmed, in sentences
+    grants: int = 0  # revoked in the place of a worker that is not there any more
+
+    @property
+    def orphaned(self) -> bool:
+        """Nobody is there who would give back what the runs were granted."""
+        return self.worker in ("none", "did not answer and was ended")
 
     @property
     def confirmed(self) -> bool:
@@ -54,23 +60,9 @@ def sandboxes_of(settings: Settings) -> BubblewrapSandboxes:
     return BubblewrapSandboxes(settings.state, uid_base=settings.sandbox.uid_base, uid_count=settings.sandbox.uid_count)
 
 
-def since_process_start() -> float:
-    """Seconds that this process has been there, to measure from the command and not from its imports."""
-    started = int(Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
-
-
 def halt(settings: Settings, wanted: Halt, patience: float) -> Halted:
-    """Put a halt in force and end what it covers; wait at most `patience` for the worker to have closed its runs."""
+    """End what a halt covers that is in force already; wait at most `patience` for the worker to close its runs."""
     orders = Orders(settings.state)
-    try:
-        orders.halt(wanted)
-    except OSError as failure:
-        raise InputError(
-            f"the halt cannot be written: {failure}",
-            where=str(settings.state),
-            mend="be the worker's user; else send the worker SIGUSR1, or end it: its sandboxes die with it",
-        ) from None
     done = _Switch(settings, orders, wanted).pull(patience)
     with suppress(OSError):
         orders.note("halt", by=wanted.by, reason=wanted.reason, since=wanted.since, confirmed=done.confirmed,
@@ -120,13 +112,13 @@ class _Switch:
         self._sandboxes = sandboxes_of(settings)
         self._spare = orders.all_quarantined()
         self._open: list[str] = []
-        self._before = self._closed()
 
     def pull(self, patience: float) -> Halted:
         """Kill, then ask, then kill the worker itself if it is silent and everything is to stop."""
         runs = self._runs()
         ended = self._sandboxes.end(runs, spare=self._spare)
-        last = self._elapsed() if ended.found else 0.0
+        # The order is older than this process has been looking: a worker that obeys may have killed before.
+        last = self._elapsed() if ended.found or place.is_taken(self._state) or self._closed() else 0.0
         worker, closed, door = self._worker(patience)
         again = self._sandboxes.end(runs, spare=self._spare)
         if again.found:
@@ -161,13 +153,12 @@ class _Switch:
     def _worker(self, patience: float) -> tuple[str, tuple[str, ...], float | None]:
         """What the worker did about it, the runs that it has closed, and when the last door was closed."""
         if not place.is_taken(self._state):
-            return "none", (), 0.0
+            return self._obeyed() if self._closed() else ("none", (), 0.0)
         deadline = time.monotonic() + patience
         while True:
             waiting = self._waiting()
             if waiting is not None and not waiting:
-                closed = {run: seconds for run, seconds in self._closed().items() if run not in self._before}
-                return "closed its runs", tuple(sorted(closed)), max(closed.values(), default=0.0)
+                return self._obeyed()
             if time.monotonic() > deadline:
                 break
             time.sleep(_LOOK)
@@ -179,6 +170,10 @@ class _Switch:
             )
             return "did not answer", (), None
         return self._end_worker(why)
+
+    def _obeyed(self) -> tuple[str, tuple[str, ...], float]:
+        closed = self._closed()
+        return "closed its runs", tuple(sorted(closed)), max(closed.values(), default=0.0)
 
     def _end_worker(self, why: str) -> tuple[str, tuple[str, ...], float | None]:
         """A worker that does not obey is ended, with all that it started: gateway, git, sandboxes."""
@@ -216,8 +211,13 @@ class _Switch:
             return None
 
     def _closed(self) -> dict[str, float]:
+        """Runs that the worker has closed since this command was started, with its seconds."""
         with suppress(EvidenceBroken):
-            return {one.run: one.halted for one in self._log() if one.halted is not None}
+            return {
+                one.run: one.halted
+                for one in self._log()
+                if one.halted is not None and one.closed >= self._wanted.since
+            }
         return {}
 
     def _log(self) -> tuple[Standing, ...]:
@@ -257,8 +257,3 @@ def _until(so: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not so() and time.monotonic() < deadline:
         time.sleep(0.01)
-
-
-def begun(wanted: Halt) -> Halt:
-    """The halt, dated to when this command was started."""
-    return replace(wanted, since=_CLOCK.now() - since_process_start())

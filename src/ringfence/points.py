@@ -4,6 +4,7 @@ Each is a process of its own with a user of its own; here is what it is told, an
 """
 
 import hashlib
+import json
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from ringfence.adapters.artifacts.directory import DirectoryArtifacts
 from ringfence.broker.leases import held
 from ringfence.broker.redacting import LearningRedactor
 from ringfence.broker.sources import SecretSources
+from ringfence.child.process import Answer
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.errors import ControlMissing, InputError
 from ringfence.domain.events import EgressAsked, EgressDecided, ModelAsked, ModelCalled
@@ -54,7 +56,10 @@ class NoDoors:
 
 @contextmanager
 def gateway(
-    boundary: Boundary, keys: tuple[SecretSources, LearningRedactor], settings: Settings, record: Callable[[Call], None]
+    boundary: Boundary,
+    keys: tuple[SecretSources, LearningRedactor],
+    settings: Settings,
+    record: Callable[[Call], Answer | None],
 ) -> Iterator[GatewayProcess]:
     """The model gateway with the boundary's routes and their credentials, which redaction learns first."""
     secrets, redactor = keys
@@ -135,22 +140,37 @@ def authorities(boundary: Boundary, settings: Settings) -> bytes:
 
 def call_recorder(
     boundary: Boundary, log: AuditLog, artifacts: DirectoryArtifacts, redactor: LearningRedactor
-) -> Callable[[Call], None]:
-    """Writes an exchange of the gateway down; when this raises, the gateway denies the call."""
+) -> Callable[[Call], Answer | None]:
+    """Writes an exchange of the gateway down; when this raises, the gateway denies the call.
+
+    What is about to leave is looked through here and not in the gateway, which would need every secret for that.
+    """
 
     def digest_only(body: bytes) -> str:
         return "sha256:" + hashlib.sha256(redactor.redact(body)).hexdigest()
 
     keep = artifacts.put if boundary.logs.exchanges == "full" else digest_only
 
-    def record(call: Call) -> None:
+    def open_call(call: Call) -> Answer | None:
+        clean, kinds = redactor.withhold(call.request)
+        said = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        if kinds and boundary.models.on_secret != "remove":
+            return Answer(ok=False, why=said, final=boundary.models.on_secret == "stop")
+        if kinds:
+            json.loads(clean)  # what cannot be taken out cleanly does not leave: this raises, and that denies
+        reason = "; ".join(filter(None, (call.reason, f"taken out: {said}" if said else "")))
+        named = [field.name for field in fields(ModelAsked) if hasattr(call, field.name)]
+        facts = {name: getattr(call, name) for name in named}
+        log.append(call.run, ModelAsked(call.id, **{**facts, "reason": reason}))
+        return Answer(content=clean) if kinds else None
+
+    def record(call: Call) -> Answer | None:
         if call.phase == "opened":
-            named = [field.name for field in fields(ModelAsked) if hasattr(call, field.name)]
-            log.append(call.run, ModelAsked(call.id, **{name: getattr(call, name) for name in named}))
-            return
+            return open_call(call)
         request, response = keep(call.request), keep(call.response)
         facts = {field.name: getattr(call, field.name) for field in fields(ModelCalled) if hasattr(call, field.name)}
         log.append(call.run, ModelCalled(**{**facts, "call": call.id, "request": request, "response": response}))
+        return None
 
     return record
 

@@ -27,11 +27,12 @@ from ringfence.broker.grants import BoundaryBroker, Keys
 from ringfence.broker.leases import held
 from ringfence.broker.redacting import LearningRedactor
 from ringfence.broker.sources import SecretSources
+from ringfence.child.process import Answer
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.brief import Brief
-from ringfence.domain.errors import ControlMissing, InputError, RunStopped
-from ringfence.domain.events import CancelRequested, Event, from_json
-from ringfence.domain.halt import covering
+from ringfence.domain.errors import ControlMissing, InputError, RingfenceError, RunStopped
+from ringfence.domain.events import CancelRequested, Event, GrantAsked, GrantRevoked, from_json
+from ringfence.domain.halt import Halt, covering
 from ringfence.domain.parse import digest, parse
 from ringfence.domain.run import RunState, RunView, fold
 from ringfence.domain.ticket import TICKET_ID, Ticket
@@ -149,6 +150,8 @@ def working(settings: Settings) -> Iterator[Worker]:
         def carry(run: str, ticket: str, steps: Steps) -> str:
             return execute(run, ticket, steps, ports)
 
+        if not place.is_taken(settings.state):  # before a run goes on that may use one
+            retention.sweep_layers(ports.places, look.boundary, look.clock)
         engine = DbosEngine(settings.state, carry, concurrency=settings.worker.concurrency)
         resumed = tuple(engine.start())
         stack.callback(engine.close)
@@ -156,7 +159,6 @@ def working(settings: Settings) -> Iterator[Worker]:
             close_given_up(run, ports)
         for run in retention.sweep_checkouts(ports.places, frozenset(engine.unfinished()), sandboxes):
             ports.broker.reclaim(run, last=True)
-        retention.sweep_layers(ports.places, look.boundary, look.clock)
         yield Worker(look, ports, engine, resumed)
 
 
@@ -212,6 +214,31 @@ def sweep_now(look: Reading) -> retention.Removed:
     mirrors = () if at_work else retention.sweep_mirrors(places, boundary, look.clock)
     layers = () if at_work else retention.sweep_layers(places, boundary, look.clock)
     return retention.Removed(checkouts, mirrors, layers, retention.sweep_logs(places, boundary, look.log, look.clock))
+
+
+def revoke_grants(settings: Settings, wanted: Halt) -> tuple[int, tuple[str, ...]]:
+    """Revoke what runs under a halt still have, when nobody carries them any more: how many, and what is left open.
+
+    It comes after the killing, for it needs what a halt does without: the boundary, the log, and the host's answer.
+    """
+    closed, left = 0, []
+    try:
+        with reading(settings) as look:
+            for run in look.log.runs():
+                if not any(wanted.covers(run, asked.repository) for asked in _open_grants(look, run)):
+                    continue
+                closed += _broker(look).reclaim(run)
+                left += [f"{asked.grant} of {run} could not be revoked" for asked in _open_grants(look, run)]
+    except RingfenceError as error:
+        left.append(f"which grants are left is not known: {error.what}")
+    return closed, tuple(left)
+
+
+def _open_grants(look: Reading, run: str) -> list[GrantAsked]:
+    """What a run asked for and has not given back, by the log."""
+    events = look.events(run)
+    over = {event.grant for event in events if isinstance(event, GrantRevoked)}
+    return [event for event in events if isinstance(event, GrantAsked) and event.grant not in over]
 
 
 def brief_of(look: Reading, ticket_id: str) -> Brief:
@@ -309,7 +336,7 @@ def _broker(look: Reading) -> BoundaryBroker:
     return BoundaryBroker(look.boundary, keys, look.log, look.clock)
 
 
-def _recorder(look: Reading) -> Callable[[Call], None]:
+def _recorder(look: Reading) -> Callable[[Call], Answer | None]:
     return points.call_recorder(look.boundary, look.log, look.artifacts, look.redactor)
 
 

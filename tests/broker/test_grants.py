@@ -116,11 +116,15 @@ def test_a_write_grant_for_a_branch_writes_that_very_branch(bench: Bench) -> Non
         assert grant.permissions == "write:ringfence/T-1-x"
         for ref in ("ringfence/T-1-xy", "ringfence/T-1-x/y", "ringfence/T-1", "ringfence/T-2-x", "main"):
             refused = bench.push(token, f"refs/heads/{ref}")
-            assert refused.returncode != 0 and "[branch-prefix]" in refused.stderr, ref
+            rule = "[protected-branch]" if ref == "main" else "[branch-prefix]"
+            assert refused.returncode != 0 and rule in refused.stderr, ref
         assert bench.push(token, "refs/heads/ringfence/T-1-x").returncode == 0
     [minted] = bench.of(e.GrantMinted)
     assert minted.permissions == "write:ringfence/T-1-x"
-    with pytest.raises(HostFailed, match="may not mint"), bench.broker.grant(RUN, "publish", REPOSITORY, branch="main"):
+    with (
+        pytest.raises(HostFailed, match="would not mint"),
+        bench.broker.grant(RUN, "publish", REPOSITORY, branch="main"),
+    ):
         pytest.fail("a grant outside of the minter's own prefix")
 
 
@@ -232,6 +236,31 @@ def test_what_a_killed_worker_was_granted_is_revoked_from_the_log(bench: Bench, 
     assert revoked.confirmed
     assert bench.broker.reclaim(RUN, last=True) == 0, "doing it twice changes nothing"
     assert len(bench.of(e.GrantRevoked)) == 1
+
+
+@pytest.mark.parametrize("scope", [("--all",), ("--repository", REPOSITORY), ("--run", RUN)])
+def test_a_halt_revokes_what_a_dead_worker_was_granted(site: Worksite, scope: tuple[str, ...]) -> None:
+    """F01: nobody is there who would give it back; that it is dead is found by trying it."""
+    token = crashed_with(site, "publish")
+    with reading(site.settings) as look:
+        bench = Bench(site, look)
+        assert bench.push(token, "refs/heads/ringfence/x").returncode == 0, "it lives until somebody ends it"
+        assert site.ringfence("halt", "--run", "T-9-r9", "--reason", "another's").returncode == 0
+        assert bench.push(token, "refs/heads/ringfence/y").returncode == 0
+        done = site.ringfence("halt", *scope, "--reason", "the test says so", "--json")
+        assert (done.returncode, json.loads(done.stdout)["grants"]) == (0, 1), done.stdout + done.stderr
+        assert bench.push(token, "refs/heads/ringfence/z").returncode != 0
+        assert LocalTokenMinter(site.server.url).refuses(Secret(token))
+        (revoked,) = bench.of(e.GrantRevoked)
+        assert revoked.confirmed
+
+
+def test_a_halt_says_that_a_grant_could_not_be_revoked(site: Worksite) -> None:
+    crashed_with(site, "publish")
+    site.server.stop()
+    done = site.ringfence("halt", "--all", "--reason", "the host is away")
+    assert done.returncode == 9
+    assert "NOT CONFIRMED" in done.stdout and "could not be revoked" in done.stdout
 
 
 def test_a_mint_whose_answer_was_lost_is_revoked_too(bench: Bench) -> None:

@@ -96,7 +96,7 @@ def test_show_on_a_terminal_cuts_nothing_off():
             told += piece
     os.close(ours)
     assert showing.returncode == 0
-    assert b"https://provider.example.com/v1 (outside the organisation)" in told
+    assert b"https://provider.example.com/v1 (outside the organisation; " in told
     assert told.decode().replace("ringfence/\u2026", "").count("\u2026") == 0
 
 

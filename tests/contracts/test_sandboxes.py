@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,49 @@ def test_workspace_can_be_read_only(sandboxes: Sandboxes, spec: Callable[..., Sa
     outcome = run(sandboxes, spec("echo x > file", workspace=Workspace(tree, writable=False)))
     assert outcome.exit_code != 0
     assert list(tree.iterdir()) == []
+
+
+@pytest.fixture
+def stacked(sandboxes: Sandboxes, state: Path, tree: Path) -> Workspace:
+    """A room over a tree of the run's and one of the worker's, where this host can show trees over each other."""
+    if not sandboxes.stacks:
+        pytest.skip("this worker copies trees: only root lays them over each other")
+    own, kept = state / "own", state / "kept"
+    for place in (own, kept):
+        (place / "both").mkdir(parents=True)
+        (place / "both" / "which").write_text(f"{place.name}\n")
+        (place / "both" / place.name).write_text("x")
+    (kept / "folder").mkdir()
+    (kept / "folder" / "closed").write_text("closed\n")
+    (kept / "folder" / "closed").chmod(0o600)
+    (kept / "large").write_bytes(b"x" * (48 << 20))
+    sandboxes.own("run-1", own)
+    return Workspace(state / "room", lower=(own, kept))
+
+
+def test_trees_are_shown_over_each_other_and_none_is_written(
+    sandboxes: Sandboxes, spec: Callable[..., SandboxSpec], state: Path, stacked: Workspace
+) -> None:
+    script = """
+        cat both/which folder/closed && ls both && stat -c %u both folder | uniq | wc -l
+        mv folder moved && echo more >> moved/closed && rm both/which && echo new > both/new && cat moved/closed"""
+    outcome = run(sandboxes, spec(script, workspace=stacked))
+    assert outcome.output == b"own\nclosed\nkept\nown\nwhich\n1\nclosed\nmore\n"
+    again = run(sandboxes, spec("cat moved/closed both/new; ls both", workspace=replace(stacked, writable=False)))
+    assert again.output == b"closed\nmore\nnew\nkept\nnew\nown\n", "what was written stays, for a reader too"
+    assert (stacked.written / "both" / "new").read_text() == "new\n"
+    assert (state / "kept" / "folder" / "closed").read_text() == "closed\n"
+    assert (state / "own" / "both" / "which").read_text() == "own\n"
+    assert (state / "kept" / "large").stat().st_uid == os.geteuid()
+
+
+def test_the_disk_limit_is_for_what_is_written_over_other_trees(
+    sandboxes: Sandboxes, spec: Callable[..., SandboxSpec], stacked: Workspace
+) -> None:
+    small = limits(disk="32MiB", file="32MiB")
+    assert run(sandboxes, spec("wc -c < large", workspace=stacked, limits=small)).output == b"50331648\n"
+    script = "for n in 1 2 3; do head -c 16777216 /dev/zero > f$n; done; sleep 20"
+    assert run(sandboxes, spec(script, workspace=stacked, limits=small)).stopped == "disk"
 
 
 def test_mounts_and_files_are_there_and_read_only(

@@ -12,6 +12,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
 
 
 class Vault:
@@ -64,7 +65,9 @@ class Vault:
         if what in self.config.get("forbidden", []):
             return 403, {"errors": ["1 error occurred:\n\t* permission denied\n\n"]}
         if what == "revoke":
-            self.leases.pop(lease, None)
+            known = self.leases.pop(lease, None)
+            if known is not None and "reference" in known:
+                self.host("DELETE", f"/{known['reference']}", None)
             return 204, None
         if lease not in self.leases:
             return 400, {"errors": ["invalid lease"]}
@@ -84,6 +87,8 @@ class Vault:
                 return 404, {"data": {"data": None, "metadata": {**meta, "deletion_time": "2026-11-03T10:00:00Z"}}}
             return 200, {"lease_id": "", "renewable": False, "lease_duration": 0,
                          "data": {"data": found, "metadata": meta}}  # fmt: skip
+        if path in self.config.get("minting", {}):
+            return self.mint(path, token)
         if path in self.config["dynamic"]:
             now = time.time()
             lease, value = f"{path}/{secrets.token_urlsafe(18)}", f"made-{secrets.token_hex(16)}"
@@ -98,6 +103,26 @@ class Vault:
                 "data": data,
             }
         return 404, {"errors": []}
+
+    def mint(self, path: str, token: str) -> tuple[int, Any]:
+        """An engine for a code host: what it leases are tokens of that host, which die there with their lease."""
+        now, reference = time.time(), f"lease-{secrets.token_hex(8)}"
+        made = self.host("POST", "", {**self.config["minting"][path], "reference": reference})
+        lease = f"{path}/{secrets.token_urlsafe(18)}"
+        self.leases[lease] = {"ends": now + self.config["lease_ttl"], "owner": token, "max": now + 3600,
+                              "reference": reference}  # fmt: skip
+        self.made.append(made["token"])
+        return 200, {"lease_id": lease, "renewable": False, "lease_duration": int(self.config["lease_ttl"]),
+                     "data": {"token": made["token"]}}  # fmt: skip
+
+    def host(self, method: str, path: str, body: Any) -> Any:
+        """One request to the code host, as its minter."""
+        url, minter = self.config["host"]
+        headers = {"Authorization": f"Bearer {minter}", "Content-Type": "application/json"}
+        content = None if body is None else json.dumps(body).encode()
+        request = Request(f"{url}/app/installations/self/access_tokens{path}", content, headers, method=method)
+        with build_opener(ProxyHandler({})).open(request, timeout=20) as answer:
+            return json.load(answer)
 
 
 class Conversation(BaseHTTPRequestHandler):

@@ -14,7 +14,7 @@ from pathlib import Path
 from ringfence.domain import events as e
 from ringfence.domain.chain import first_break
 from ringfence.wiring import make_sandboxes, reading
-from worksite import TICKET, Worksite
+from worksite import REPOSITORY, TICKET, Worksite
 
 KILLS = int(os.environ.get("RINGFENCE_CRASHES", "6"))
 PATIENCE = 240.0
@@ -68,6 +68,8 @@ def require_whole(site: Worksite, tickets: set[str]) -> None:
     }, "numbers without a gap: no pull request was opened twice"
     assert list((site.state / "runs").iterdir()) == []
     assert list((site.state / "cancel").iterdir()) == []
+    require_nothing_mounted(site)
+    assert not [path for path in (site.state / "layers").glob("*/*") if path.name.startswith(".")], "half-made layers"
     sandboxes = make_sandboxes(site.settings)
     assert {run: sandboxes.reclaim(run) for run in views} == dict.fromkeys(views, 0)
     with reading(site.settings) as look:
@@ -80,6 +82,21 @@ def require_whole(site: Worksite, tickets: set[str]) -> None:
         assert verified.returncode == 0, verified.stdout
 
 
+def require_nothing_mounted(site: Worksite) -> None:
+    """No process has anything of this site's state mounted, in whichever namespace."""
+    seen: set[str] = set()
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                space = str((process / "ns/mnt").readlink())
+                if space not in seen:
+                    seen.add(space)
+                    mounts = (process / "mountinfo").read_text()
+                    assert str(site.state) not in mounts, process
+            except OSError:
+                continue
+
+
 def require_no_repeated_spending(site: Worksite, run: str) -> None:
     """Once a work stage has ended, its model is asked no more."""
     ended: set[str] = set()
@@ -88,6 +105,35 @@ def require_no_repeated_spending(site: Worksite, run: str) -> None:
             ended.add(f"agent/{event.attempt}")
         if isinstance(event, e.ModelAsked):
             assert event.door not in ended
+
+
+def test_killed_while_set_up_runs_and_while_its_layer_is_kept(site: Worksite) -> None:
+    """C41: what a killed worker left of a layer is never one; the next worker makes it, and keeps it once."""
+    setup = ["sh", "-c", "mkdir -p .deps; for n in $(seq 400); do echo $n > .deps/$n; done; sleep 0.3"]
+    key = f"commands.repositories.{REPOSITORY}"
+    site.boundary({f"{key}.setup": [setup], f"{key}.setup_inputs": ["check.sh"]})
+    chance = random.Random(7)
+    kills = 0
+    while kills < 3:
+        begun: list[float] = []
+        wait = chance.uniform(0.0, 1.5)
+
+        def in_the_baseline(begun: list[float] = begun, wait: float = wait) -> bool:
+            if not begun and (site.state / "runs" / f"{TICKET}-r1" / "setup").exists():
+                begun.append(time.monotonic())
+            return bool(begun) and time.monotonic() > begun[0] + wait
+
+        if worked(site, in_the_baseline):
+            break
+        kills += 1
+    assert kills >= 1
+    assert worked(site, lambda: False)
+    require_whole(site, {TICKET})
+    assert len(list((site.state / "layers").glob("*/*/layer.json"))) == 1
+    made = [event for event in site.events(f"{TICKET}-r1") if isinstance(event, e.LayerMade)]
+    used = [event for event in site.events(f"{TICKET}-r1") if isinstance(event, e.LayerUsed)]
+    assert [event.scope for event in made] == ["repository"] * len(made)
+    assert made or used
 
 
 def test_killed_at_every_stage_boundary(site: Worksite) -> None:

@@ -14,8 +14,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "boundaries"
 TEAM = (EXAMPLES / "team.yaml").read_text()
 MINIMAL = (EXAMPLES / "minimal.yaml").read_text()
 OUTSIDE = TEAM[TEAM.index("    - name: outside") : TEAM.index("  default: house")]
-INSIDE_ONLY = TEAM.replace(OUTSIDE, "").replace("  - { name: outside-models, purpose: model }\n", "")
-INSIDE_ONLY = "".join(line for line in INSIDE_ONLY.splitlines(keepends=True) if "outside/large-coder-2" not in line)
+PRICE = TEAM[TEAM.index("      - { model: outside/") : TEAM.index("  first_byte_timeout")]
+INSIDE_ONLY = TEAM.replace(OUTSIDE, "").replace(PRICE, "").replace("  - { name: outside-models, purpose: model }\n", "")
 
 
 def boundary(text: str) -> Boundary:
@@ -28,7 +28,8 @@ def test_code_that_leaves_is_said_first_with_address_and_class():
     first = statement(boundary(TEAM))[0]
     assert first == (
         "Code leaves the organisation: content of acme/iban-tools (public) may be sent to "
-        "https://provider.example.com/v1 by route outside."
+        "https://provider.example.com/v1 (the provider's data centres in the EU, by the same contract) "
+        "by route outside."
     )
 
 
@@ -40,7 +41,7 @@ def test_no_code_leaves_is_said_only_of_internal_routes_and_with_its_condition()
 
 
 def test_a_route_that_is_not_declared_internal_counts_as_outside():
-    text = INSIDE_ONLY.replace("      internal: true\n", "").replace(
+    text = INSIDE_ONLY.replace("      internal: true\n", "      region: EU\n").replace(
         "sections: [models]\n    signed: 2026-03-04\n  - name: Ines",
         "sections: [models]\n    signed: 2026-03-04\n  - name: Ines",
     )
@@ -90,6 +91,8 @@ def test_no_difference_is_empty():
         ("requesters: [mikael, sofia,", "requesters: [mikael, nina,", "tickets of nina are taken",
          "tickets of sofia are taken"),
         ("run: { time: 2h,", "run: { time: 3h,", "limits.run.time: 2h before, 3h now", None),
+        (", money: 12.00 }", " }", "limits.run.money: 12.0 before, nothing now", None),
+        ("money: 150.00", "money: 50.00", None, "limits.day.money: 150.0 before, 50.0 now"),
         ("memory: 4GiB", "memory: 1GiB", None, "limits.sandbox.memory: 4GiB before, 1GiB now"),
         ("approvers: [mikael, dana]", "approvers: []",
          "no longer: a ticket needs the approval of one of dana, mikael", None),

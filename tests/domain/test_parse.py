@@ -182,6 +182,8 @@ TABLE = [
     ("default: house/qwen3-coder", "default: house/qwen9", "is not offered by any route"),
     ("default: house/qwen3-coder", "default: outside/large-coder-2", "may not be sent acme/payments"),
     ("  default: house/qwen3-coder\n", "", "agents are given no model"),
+    ("protocols: [chat, responses]", "protocols: [messages]", "of the kind `openai` does not speak messages"),
+    ("protocols: [chat, responses]", "protocols: [chat, chat]", "twice"),
     ("fallback: none", "fallback: [outside]", "'outside' is not offered by any route"),
     ("fallback: none", "fallback: [outside/*]", "'outside/*' is not offered by any route"),
     ("fallback: none", "fallback: []", "says nothing"),
@@ -189,6 +191,8 @@ TABLE = [
     ("fallback: none", "fallback: [outside/large-coder-2, outside/large-coder-2]", "is listed twice"),
     ("fallback: none", "fallback: [outside/large-coder-2]\n  fallback_on: []", "no failure is named"),
     ("fallback: none", "fallback: [outside/large-coder-2]\n  fallback_on: [refused]", "fallback_on"),
+    ("      region: the provider's data centres in the EU, by the same contract\n", "",
+     "nobody said where route `outside`"),
     # money
     ("      - { model: house/qwen3-coder, input: 0.20, output: 0.60 }\n", "",
      "nobody knows what `house/qwen3-coder` costs"),
@@ -235,6 +239,11 @@ TABLE = [
     ("- { name: outside-models, purpose: model }", "- { name: outside-models, purpose: registry }",
      "not enforced by this version"),
     ("purpose: publish, repositories: [acme/iban-tools],", "purpose: publish,", "it names no repository"),
+    # set-up
+    ("setup_inputs: [src/**]", 'setup_inputs: ["**"]', "is every file"),
+    ("setup_inputs: [src/**]", 'setup_inputs: ["src/?.py"]', "cannot be used"),
+    ("setup_inputs: [src/**]", "setup_inputs: [src/**, src/**]", "twice"),
+    ("      setup:\n        - [python, -m, compileall, -q, src]\n", "", "inputs of set-up and no set-up"),
     # limits
     ("file: 1GiB", "file: 9GiB", "one file may be larger than the disk"),
     ("attempts: 3", "attempts: 0", "`limits.run.attempts` is the number 0"),

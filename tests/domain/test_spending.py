@@ -14,7 +14,7 @@ from ringfence.domain.spending import Spending, day_began, day_name, spent_in
 ASKED = ModelAsked("agent/1#1", "agent/1", "main", "m", "models.routes", "", 100, 4096, 900)
 CALLED = ModelCalled(
     "agent/1", "main", "openai", "m", "allow", "models.routes", "", 200, 110, 7, False, 1.0, 2.0, "", "", False,
-    "agent/1#1", 300, "EUR", "2026-11-01",
+    call="agent/1#1", cost=300, currency="EUR", as_of="2026-11-01",
 )  # fmt: skip
 
 

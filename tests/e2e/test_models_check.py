@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from ringfence.domain import events as e
+from ringfence.domain.run import RunState
 from ringfence.wiring import reading
 from scripted_model import Step, calls, refuses, says, scripted, streams
 from worksite import REPOSITORY, SECRETS, Worksite
@@ -60,6 +61,7 @@ def test_a_route_that_calls_the_tool_is_ready_and_on_the_log(site: Worksite) -> 
     assert [name for name, content in site.kept() if KEY.encode() in content] == []
     with reading(site.settings) as look:
         assert look.runs() == (), "a check is no run"
+        assert look.view(log).state is RunState.ENDED, "so that a sweep removes it in its time"
 
 
 def test_every_model_of_every_route_is_asked_when_wanted(site: Worksite) -> None:

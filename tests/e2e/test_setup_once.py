@@ -1,5 +1,6 @@
 """Set-up is done once: its layer is kept, found again, and made again when what it is made from changes."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,19 +128,30 @@ def test_a_tracked_file_comes_from_the_commit_whatever_the_layer_has(place: Work
 
 def test_a_layer_that_is_too_old_is_made_again(place: Worksite) -> None:
     [first] = made(carried(place, TICKET))
-    declare(place, limits__layer={"age": "1s", "size": "1MiB", "total": "1GiB"})
+    [about] = (place.state / "layers").rglob("layer.json")
+    said = json.loads(about.read_text())
+    about.write_text(json.dumps({**said, "made": said["made"] - 8 * 86400}))
     [second] = made(carried(place, "T-2"))
-    assert second.why == "the kept one is older than the boundary allows"
+    assert second.layer == first.layer
     assert second.content != first.content, "set-up wrote the time"
 
 
 def test_a_layer_that_is_too_large_stops_the_run(place: Worksite) -> None:
-    declare(place, limits__layer={"size": "8B"})
-    place.ticket()
-    done = place.ringfence("run", TICKET)
-    assert done.returncode != 0
+    large = f"{SETUP}; head -c 2000000 /dev/zero > .deps/large"
+    declare(place, **{f"{COMMANDS}.setup": [["sh", "-c", large]], "limits.layer": {"size": "1MiB"}})
+    assert place.ringfence("run", TICKET).returncode != 0
     assert place.views()[0].reason == "layer_too_large"
     assert list((place.state / "layers").rglob("*.json")) == []
+
+
+def test_a_layer_that_was_changed_is_made_again_and_the_log_says_why(place: Worksite) -> None:
+    [first] = made(carried(place, TICKET))
+    [tool] = (place.state / "layers").rglob("tool")
+    with tool.open("a") as handle:
+        handle.write("echo poisoned\n")
+    [second] = made(carried(place, "T-2"))
+    assert second.why == "the kept one was changed at b'.deps/bin/tool'"
+    assert second.layer == first.layer
 
 
 def advance(site: Worksite, files: dict[str, str]) -> None:

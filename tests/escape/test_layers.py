@@ -52,10 +52,10 @@ def kept(cage: Cage) -> Iterator[Kept]:
     yield Kept(Shelf(place), place, layer)
 
 
-def given(cage: Cage, kept: Kept, name: str) -> Workspace:
+def given(cage: Cage, kept: Kept, name: str, *, copied: bool = False) -> Workspace:
     """A room with the layer in it, as this host makes one: over it, or with a copy of it."""
     room = cage.state / name
-    if cage.sandboxes.stacks:
+    if cage.sandboxes.stacks and not copied:
         return Workspace(room, lower=(kept.layer.tree,))
     room.mkdir(mode=0o755)
     copy_beside(kept.layer.tree, room)
@@ -106,23 +106,24 @@ deed("whiteout", lambda: os.mknod("/workspace/whiteout", 0o20000, os.makedev(0, 
 """
 
 
-def test_c40_writing_what_set_up_left_changes_only_one_s_own(cage: Cage, kept: Kept) -> None:
+@pytest.mark.parametrize("copied", [False, True], ids=["as this host does it", "copied"])
+def test_c40_writing_what_set_up_left_changes_only_one_s_own(cage: Cage, kept: Kept, copied: bool) -> None:
     """Everything that an owner may do to a file, and marks of the filesystem that lays trees over each other."""
     before = contents(kept.layer.tree)
     (kept.layer.tree / ".deps" / "secret").read_bytes()
-    done = run(cage, kept, "first", WRITES)
+    done = run(cage, kept, "first", WRITES, copied=copied)
     assert "saw honest" in done
     assert "did append" in done
     assert "blocked attributes" in done
     assert "blocked redirect" in done
     untouched(kept, before)
-    assert "saw honest" in run(cage, kept, "second", WRITES), "and the next one sees nothing of it"
+    assert "saw honest" in run(cage, kept, "second", WRITES, copied=copied), "and the next one sees nothing of it"
     untouched(kept, before)
 
 
-def run(cage: Cage, kept: Kept, name: str, program: str) -> str:
+def run(cage: Cage, kept: Kept, name: str, program: str, *, copied: bool = False) -> str:
     argv = ("/usr/bin/env", "python3", "-I", "-S", "-c", PRELUDE + program + EPILOGUE)
-    with cage.sandboxes.hold(cage.spec(*argv, workspace=given(cage, kept, name))) as held:
+    with cage.sandboxes.hold(cage.spec(*argv, workspace=given(cage, kept, name, copied=copied))) as held:
         outcome = held.run()
     text = outcome.output.decode()
     assert text.endswith("DONE\n"), text
@@ -154,7 +155,7 @@ attempt("handle", lambda: (checked(libc.name_to_handle_at(-100, name, handle, ct
 for pid in [name for name in os.listdir("/proc") if name.isdigit()]:
     for fd in (os.listdir(f"/proc/{{pid}}/fd") if os.access(f"/proc/{{pid}}/fd", os.R_OK) else ()):
         attempt("descriptor", lambda: open(f"/proc/{{pid}}/fd/{{fd}}/.deps/tool", "a"))
-print("mounts", [line for line in open("/proc/self/mountinfo") if {str(cage.state)!r} in line and "layers" in line])
+print("mounts", [line for line in open("/proc/self/mountinfo") if {str(cage.state / "layers")!r} in line])
 """,
     )
     assert [line for line in text.splitlines() if line.startswith("GOT")] == []
@@ -221,8 +222,16 @@ def tree_replaced_by_a_link(kept: Kept) -> None:
 
 
 def listing_forged(kept: Kept) -> None:
-    listing = kept.layer.tree.parent / "listing"
+    listing = kept.layer.tree.parent / "contents"
     listing.write_bytes(listing.read_bytes().replace(b".deps/tool", b".deps/tooI"))
+
+
+def times_forged(kept: Kept) -> None:
+    """The file is changed, and so is what the listing says of it."""
+    before = str(kept.tool.stat().st_ctime_ns).encode()
+    same_size_and_time(kept)
+    listing = kept.layer.tree.parent / "marks"
+    listing.write_bytes(listing.read_bytes().replace(before, str(kept.tool.stat().st_ctime_ns).encode()))
 
 
 def half_made(kept: Kept) -> None:
@@ -245,7 +254,7 @@ def open_to_others(kept: Kept) -> None:
 
 POISONS = (
     appended, same_size_and_time, another_inode, added, removed, linked_elsewhere, set_user_id, replaced_by_a_link,
-    tree_replaced_by_a_link, listing_forged, half_made, cut_off, under_another_key, open_to_others,
+    tree_replaced_by_a_link, listing_forged, times_forged, half_made, cut_off, under_another_key, open_to_others,
 )  # fmt: skip
 
 
@@ -298,7 +307,7 @@ def test_c42_links_of_a_layer_are_followed_by_nobody_on_the_host(cage: Cage, kep
     copy_beside(kept.layer.tree, room)
     assert str((room / ".deps" / "outside").readlink()) == str(cage.canary_file)
     assert (room / ".deps" / "tool").stat().st_mode & 0o7777 == 0o755
-    assert cage.canary.encode() not in kept.layer.listing
+    assert cage.canary.encode() not in kept.layer.contents
 
 
 def test_c42_odd_files_and_privileges_do_not_come_into_a_layer(cage: Cage) -> None:

@@ -51,7 +51,7 @@ def texts(body: bytes, *places: tuple[str | int, ...]) -> str:
     """What stands at some places of a whole answer, or of each event of a stream."""
     lines = [line.removeprefix(b"data: ") for line in body.splitlines() if line.startswith(b"data: {")]
     found = ""
-    for value in map(json.loads, lines or [body]):
+    for value in map(json.loads, lines or [body or b"{}"]):
         for place in places:
             here = value
             for step in place:

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_side import Agent, Answer, Start
+from agent_side import USER, Agent, Answer, Records, Start
 from speakers import CHAT, GEMINI, MESSAGES, RESPONSES, SPEAKERS, Speaker
 from test_replay import script
+
+from ringfence.domain.errors import InputError
+from ringfence.gateway.process import GatewayProcess
 
 each = pytest.mark.parametrize("speaker", SPEAKERS, ids=lambda speaker: speaker.name)
 SCHEMA = {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]}
@@ -268,3 +271,26 @@ def test_an_edit_by_shell_replaces_the_first_place(
     done = subprocess.run([shell, "-c", command], cwd=tmp_path, capture_output=True)
     assert (tmp_path / "some file.txt").read_text() == text.replace(search, replace, 1)
     assert (done.returncode == 0) == (search in text)
+
+
+def test_the_second_script_in_the_documentation_plays(start: Start, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "replay.md").read_text().split("```yaml\n")[2].split("```")[0]
+    agent = start(script(tmp_path, text))
+    (call,) = chat(agent, [{"name": "bash", "parameters": SCHEMA}])["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == {"command": "python3 -m pytest -q"}
+
+
+@pytest.mark.parametrize(
+    ("turn_text", "said"),
+    [
+        ("{run: ls, done: x}", "only one of run, done"),
+        ("{run: [5]}", "run must hold texts"),
+        ("{done: 5}", "must be text"),
+        ("{text_edit: {path: a}}", "needs `path`, `search` and `replace`"),
+        ("{text_edit: {path: a, search: b, replace: c, mode: x}}", "unknown key 'mode'"),
+    ],
+)
+def test_a_mistake_in_a_turn_for_any_agent_stops_the_start(tmp_path: Path, turn_text: str, said: str) -> None:
+    config = script(tmp_path, f"version: 1\nconversations: [{{turns: [{turn_text}]}}]")
+    with pytest.raises(InputError, match=said), GatewayProcess((config,), Records(), user=USER):
+        pass

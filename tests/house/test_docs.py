@@ -48,6 +48,23 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
+def test_each_threat_has_a_control_a_test_that_is_there_and_what_is_left() -> None:
+    page = (ROOT / "docs" / "threat-model.md").read_text("utf-8")
+    parts = page.split("\n## ")[1:]
+    assert [part.split("\n")[0] for part in parts] == [
+        "Ticket", "Repository", "Agent and sandbox", "Network", "Models", "Credentials", "Publishing", "Evidence",
+        "Operator",
+    ]  # fmt: skip
+    for part in parts:
+        rows = [line.strip("|").split(" | ") for line in part.splitlines() if line.startswith("| ")][2:]
+        assert len(rows) >= 3
+        for row in rows:
+            threat, control, tests, left = (cell.strip() for cell in row)
+            assert threat and control and left
+            named = re.findall(r"`([^`]+)`", tests)
+            assert named and all((ROOT / path).is_file() for path in named), threat
+
+
 def test_the_page_of_attacks_names_what_the_tests_try() -> None:
     page = attacks.PAGE.read_text("utf-8")
     assert len(attacks.rows(page)) >= 96

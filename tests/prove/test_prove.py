@@ -13,6 +13,7 @@ from careless import networked, showing
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.errors import InputError
 from ringfence.prove.claim import Proof, Verdict
+from ringfence.prove.level import level_of
 from ringfence.prove.sections import registries
 from ringfence.prove.suite import SECTIONS, Report, prove
 from ringfence.wiring import read_boundary
@@ -70,14 +71,48 @@ def test_the_ways_out_of_a_boundary_are_proved_with_a_real_proxy(site: Worksite)
     tried = {proof.statement: proof for proof in report.proofs}
     allowed = tried["setup reaches *.packages.example.internal:443"]
     others = tried["the proxy lets nothing else out during setup"]
+    fetched = tried["setup fetches a git repository from *.packages.example.internal:443"]
     if not ROOT:
-        assert {allowed.verdict, others.verdict} == {Verdict.UNTESTABLE}
-        assert "root" in others.evidence
+        assert {allowed.verdict, fetched.verdict} == {Verdict.UNTESTABLE}
+        assert others.verdict is Verdict.HOLDS
+        assert "loopback alone" in others.evidence and "root" in others.evidence
         return
     assert (allowed.verdict, others.verdict) == (Verdict.HOLDS, Verdict.HOLDS)
+    assert fetched.verdict is Verdict.HOLDS
+    assert fetched.benign and "by network.setup.*.packages.example.internal:443" in fetched.evidence
     assert "network.sni" in others.evidence
     assert "network.address" in tried["a host of setup that leads to a forbidden address is refused"].evidence
     assert "by its own name and port" in tried["validation reaches db.example.internal:5432"].evidence
+
+
+def test_a_level_that_this_host_does_not_reach_is_broken(site: Worksite) -> None:
+    reached = site.ringfence("prove", "--section", "approval", "--level", "confined")
+    assert reached.returncode == 0, reached.stdout + reached.stderr
+    assert "sandboxes of this host are confined or better" in reached.stdout
+    assert "holds             must be stopped  sandboxes of this host" in reached.stdout
+    highest = site.ringfence("prove", "--section", "approval", "--level", "separate")
+    assert highest.returncode == (0 if ROOT and "cgroup:" in reached.stdout else 1), highest.stdout
+    unknown = site.ringfence("prove", "--level", "perfect")
+    assert (unknown.returncode, "confined, limited, separate" in unknown.stderr) == (2, True)
+    boundary, text = read(site.boundary())
+    assert prove(boundary, text, sections=["approval"], level="confined", make=networked).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("left_out", "more", "level"),
+    [
+        ((), ("cgroup:v2", "uid:720001"), "separate"),
+        ((), ("cgroup:v1", "uid:1500"), "limited"),
+        ((), ("cgroup:v1", "uid:0"), "limited"),
+        ((), ("cgroup:v1",), "limited"),
+        ((), ("watch:memory,processes", "uid:720001"), "confined"),
+        (("seccomp",), ("cgroup:v2", "uid:720001"), ""),
+        (("netns:empty",), ("cgroup:v2", "uid:720001"), ""),
+    ],
+)
+def test_a_level_is_what_the_controls_come_to(left_out: tuple[str, ...], more: tuple[str, ...], level: str) -> None:
+    confined = {"namespaces:all", "no-capabilities", "seccomp", "netns:empty"}
+    assert level_of([*confined.difference(left_out), *more], worker=1500) == level
 
 
 def test_a_sandbox_that_shows_the_workers_state_is_broken(site: Worksite) -> None:
@@ -139,13 +174,18 @@ def test_a_real_package_is_installed_through_the_proxy(site: Worksite) -> None:
             found = re.findall(r'href="(https?://[^"]+)"', page.read().decode())
     except (OSError, ValueError) as error:
         pytest.skip(f"the package index of this machine is not reached: {error}")
-    places = {(parts.hostname, parts.port or 443) for parts in map(urlsplit, (index, *found))}
+    clients = {client.name: place for client, place in registries.places().items()}
+    urls = map(urlsplit, (index, *found, *clients.values()))
+    places = {(parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme]) for parts in urls}
     rules = [{"host": host, "port": port, "purpose": "registry"} for host, port in sorted(places, key=str)]
     boundary, text = read(site.boundary({"network.setup": rules}))
     report = prove(boundary, text, sections=["network"])
     assert not_held(report) == {}
-    real = [proof for proof in report.proofs if "real package" in proof.statement]
-    assert [proof.verdict for proof in real].count(Verdict.HOLDS) == 1
+    real = {proof.statement.rpartition(" with ")[2]: proof for proof in report.proofs if " real " in proof.statement}
+    assert real["pip"].verdict is Verdict.HOLDS
+    for name in clients:
+        print(real[name].verdict.value, real[name].evidence)
+        assert real[name].verdict is Verdict.HOLDS or f"have no {name}" in real[name].evidence
     # Without the host that the files come from nothing is installed, and that is said to be blocked.
     poor, text = read(
         site.boundary({"network.setup": [rule for rule in rules if rule["host"] == urlsplit(index).hostname]})

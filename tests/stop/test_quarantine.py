@@ -47,7 +47,9 @@ def counting(site: Worksite) -> "Iterator[subprocess.Popen[str]]":
 
 
 def tree(site: Worksite) -> Path:
-    return site.state / "runs" / RUN / "agent-1"
+    """Where the agent writes: over the commit's tree where the host can do that, else the tree itself."""
+    room = site.state / "runs" / RUN / "agent-1"
+    return room / "upper" if os.geteuid() == 0 else room
 
 
 def seen(site: Worksite) -> tuple[Seen, ...]:
@@ -172,8 +174,9 @@ def test_the_incident_bundle_tells_the_story_and_no_secret(site: Worksite, tmp_p
         with tarfile.open(target) as bundle:
             parts = {entry.name: bundle.extractfile(entry).read() for entry in bundle}  # type: ignore[union-attr]
         files = {one["path"]: one for one in json.loads(parts["files.json"])}
-        assert files["agent-1/plain.txt"]["sha256"] == hashlib.sha256(token.encode() + b"\n").hexdigest()
-        assert files["agent-1/pipe"]["mode"].startswith("p") and "sha256" not in files["agent-1/away"]
+        written = tree(site).relative_to(site.state / "runs" / RUN)
+        assert files[f"{written}/plain.txt"]["sha256"] == hashlib.sha256(token.encode() + b"\n").hexdigest()
+        assert files[f"{written}/pipe"]["mode"].startswith("p") and "sha256" not in files[f"{written}/away"]
         assert any(one["name"] == "sleep" for one in json.loads(parts["processes.json"]))
         story = parts["timeline.md"].decode()
         for expected in ("**run.quarantined**", "it counts", "**grant.minted**", "**model.called**"):

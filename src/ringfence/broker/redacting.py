@@ -41,6 +41,10 @@ class LearningRedactor:
         """The text without secrets."""
         return self._redactor.redact_text(text)
 
+    def withhold(self, content: bytes) -> tuple[bytes, dict[str, int]]:
+        """The content without what the precise rules find, and of each kind how much that was."""
+        return self._redactor.withhold(content)
+
     def find(self, content: bytes) -> tuple[Finding, ...]:
         """Secrets in something that is to be published."""
         return self._redactor.find(content)

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import h11
@@ -71,21 +72,24 @@ class ModelEndpoint:
         now = asyncio.get_running_loop().time()
         while self._idle:
             link, since = self._idle.pop()
-            if now - since < _IDLE_SECONDS and await link.take():
+            if now - since < _IDLE_SECONDS and link.take():
                 return link
             link.release()
         return await self._connect()
 
     async def _connect(self) -> "_Link":
         host, port = self._url.hostname or "", self._url.port or (443 if self._tls else 80)
+        loop = asyncio.get_running_loop()
+        reader = _Reader(loop=loop)
+        speaking = asyncio.StreamReaderProtocol(reader, loop=loop)
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                reader, writer = await asyncio.open_connection(
-                    host, port, ssl=self._tls, server_hostname=host if self._tls else None
+                transport, _ = await loop.create_connection(
+                    lambda: speaking, host, port, ssl=self._tls, server_hostname=host if self._tls else None
                 )
         except (OSError, UnicodeError) as error:
             raise _failed(f"{host}:{port} cannot be reached: {_why(error)}") from None
-        return _Link(reader, writer)
+        return _Link(reader, asyncio.StreamWriter(transport, speaking, reader, loop))
 
     async def _keep(self, link: "_Link") -> None:
         """Keep a connection whose answer was read to its end; it may need a moment for its last chunk."""
@@ -107,40 +111,52 @@ class _Answer:
         return self.link.pieces()
 
 
+class _Reader(asyncio.StreamReader):
+    """A reader that counts what came, so that nobody has to wait on an idle connection to know that it is quiet."""
+
+    came = 0
+    ended = False
+
+    def feed_data(self, data: Any) -> None:
+        """asyncio: bytes came."""
+        self.came += len(data)
+        super().feed_data(data)
+
+    def feed_eof(self) -> None:
+        """asyncio: there will be no more."""
+        self.ended = True
+        super().feed_eof()
+
+
 class _Link:
     """One connection; in use, or idle in the provider's hands."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: "_Reader", writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.CLIENT)
-        self._unasked: asyncio.Future[bytes] | None = None
+        self._idle = False
+        self._taken = 0  # bytes read of those that came
 
     def leave(self) -> "_Link":
         """Out of use; `drop` leaves it open. Whatever comes now, an end or a byte, was not asked for."""
-        self._unasked = asyncio.ensure_future(self._reader.read(1))
+        self._idle = True
         return self
 
-    async def take(self) -> bool:
+    def take(self) -> bool:
         """From idle into use; False when it was closed, or sent something that nobody asked for."""
-        if self._unasked is None or self._unasked.done():
-            return False
-        self._unasked.cancel()
-        await asyncio.wait({self._unasked})
-        fit = self._unasked.cancelled()
-        self._unasked = None
+        self._idle = False
         self._http = h11.Connection(h11.CLIENT)
-        return fit
+        quiet = self._reader.came == self._taken and not self._reader.ended
+        return quiet and not self._writer.transport.is_closing()
 
     def drop(self) -> None:
         """Close it, unless it is idle."""
-        if self._unasked is None:
+        if not self._idle:
             self.release()
 
     def release(self) -> None:
         """Close it at once: nothing that is still unsent matters."""
-        if self._unasked is not None:
-            self._unasked.cancel()
         self._writer.transport.abort()
 
     async def exchange(self, path: str, headers: Headers, body: bytes) -> _Answer:
@@ -188,7 +204,9 @@ class _Link:
         """h11's next event, when it has enough to make one."""
         try:
             while (event := self._http.next_event()) is h11.NEED_DATA:
-                self._http.receive_data(await self._reader.read(1 << 16))
+                read = await self._reader.read(1 << 16)
+                self._taken += len(read)
+                self._http.receive_data(read)
         except (OSError, h11.RemoteProtocolError) as error:
             raise _failed(f"the answer was cut: {_why(error)}") from None
         return event

@@ -42,6 +42,16 @@ First = Callable[[], tuple[dict[str, Any], tuple[bytes, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What the worker says to a question, where that is more than that it is on record."""
+
+    ok: bool = True
+    why: str = ""  # why it may not happen
+    final: bool = False  # nor anything else behind this door
+    content: bytes = b""  # to be used in the place of what was asked about
+
+
+@dataclass(frozen=True, slots=True)
 class Point(Generic[R]):
     """Which enforcement point it is: its words, its program, and how what it reports is read and recorded."""
 
@@ -52,7 +62,7 @@ class Point(Generic[R]):
     #: What it asks to be recorded. Raises ValueError, TypeError or KeyError when it cannot be that.
     read: Callable[[Frame], R]
     #: Called from several threads; when it returns, it is on record, and when it raises, it is denied.
-    record: Callable[[R], None]
+    record: Callable[[R], Answer | None]
 
     def gone(self) -> ControlMissing:
         """What to say when it is not there."""
@@ -212,13 +222,15 @@ class DoorProcess(Generic[R]):
         number = frame.header.get("id")
         door: Door | None = None
 
-        def answer(done: "Future[None]") -> None:
-            ok = not done.cancelled() and done.exception() is None
-            if door is not None and not ok:
+        def answer(done: "Future[Answer | None]") -> None:
+            recorded = not done.cancelled() and done.exception() is None
+            if door is not None and not recorded:
                 door.code = door.code or "not_recorded"  # known here before anybody is told
-            self._child.send({"kind": "ack", "id": number, "ok": ok})
+            said = (done.result() if recorded else None) or Answer(ok=recorded)
+            header = {"kind": "ack", "id": number, "ok": said.ok, "why": said.why, "final": said.final}
+            self._child.send(header, (said.content,) if said.content else ())
 
-        future: Future[None]
+        future: Future[Answer | None]
         try:
             call = self._point.read(frame)
             door = self._door_of(call)

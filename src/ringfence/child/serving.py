@@ -25,7 +25,7 @@ class Control:
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
-        self._waiting: dict[int, asyncio.Future[bool]] = {}
+        self._waiting: dict[int, asyncio.Future[Frame]] = {}
         self._records = 0
 
     def tell(self, kind: str, **fields: Any) -> None:
@@ -34,24 +34,29 @@ class Control:
 
     async def record(self, call: dict[str, Any], blobs: Sequence[bytes] = ()) -> bool:
         """Have something recorded; False when the worker refuses, fails or does not answer."""
+        answer = await self.question(call, blobs)
+        return answer.header.get("ok") is True
+
+    async def question(self, call: dict[str, Any], blobs: Sequence[bytes] = ()) -> Frame:
+        """The same, with all that the worker says to it."""
         self._records += 1
         number = self._records
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
             self._writer.write(encode({"kind": "record", "id": number, "call": call}, blobs))
             async with asyncio.timeout(_RECORD_SECONDS):
                 return await answer
         except TimeoutError:
-            return False
+            return Frame({})
         finally:
             del self._waiting[number]
 
-    def acknowledged(self, number: int, *, ok: bool) -> None:
+    def acknowledged(self, number: int, answer: Frame) -> None:
         """The worker's answer; one that came too late is for nobody."""
         waiting = self._waiting.get(number)
         if waiting is not None and not waiting.done():
-            waiting.set_result(ok)
+            waiting.set_result(answer)
 
 
 class Connection(Protocol):
@@ -148,7 +153,7 @@ class Server:
         number = int(frame.header.get("id", 0))
         match frame.kind:
             case "ack":
-                self._control.acknowledged(number, ok=frame.header.get("ok") is True)
+                self._control.acknowledged(number, frame)
             case "close":
                 task = asyncio.ensure_future(self._close(number))
                 self._closing.add(task)

@@ -82,6 +82,7 @@ def check(
 def _checked(look: "Reading", *, every: bool) -> tuple[str, list[Checked]]:
     """Ask, one after the other; under which name it is on the log, and what came of it."""
     from ringfence import points
+    from ringfence.domain.events import RunEnded
 
     run = f"models-check-{look.clock.token(4)}"
     writes = points.call_recorder(look.boundary, look.log, look.artifacts, look.redactor)
@@ -93,13 +94,15 @@ def _checked(look: "Reading", *, every: bool) -> tuple[str, list[Checked]]:
 
     if not look.boundary.models.routes:
         return run, []
-    rows = []
+    rows, began = [], look.clock.now()
     with points.gateway(look.boundary, (look.secrets, look.redactor), look.settings, record) as running:
         for route in look.boundary.models.routes:
             for model in route.models if every else (_given(look, route),):
                 calls.clear()
                 said = _ask(running, _policy(look, run, route, model), route.spoken[0])
                 rows.append(_row(look, route, model, said, [call for call in calls if call.phase != "opened"]))
+    # An end, so that `ringfence sweep` removes it when the boundary's time for logs is over.
+    look.log.append(run, RunEnded("checked", round(look.clock.now() - began, 3)))
     return run, rows
 
 

@@ -21,6 +21,9 @@ def prove(
     settings: SettingsOption = None,
     json: JsonOption = False,
     section: Annotated[list[str] | None, typer.Option("--section", help="Only this section; may be repeated.")] = None,
+    level: Annotated[
+        str, typer.Option(help="Also claim that sandboxes here are worth this: confined, limited or separate.")
+    ] = "",
     html: Annotated[Path | None, typer.Option("--html", help="Also write one HTML file, for a reviewer.")] = None,
 ) -> None:
     """Attack this boundary on this host, from inside real sandboxes, and show that what is allowed works.
@@ -45,6 +48,7 @@ def prove(
         configured.sandbox if configured else None,
         configured.egress if configured else None,
         sections=section or (),
+        level=level,
         see=_silent if json else _progress,
     )
     if json:

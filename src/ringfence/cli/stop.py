@@ -10,6 +10,7 @@ from ringfence.cli.work import JsonOption, SettingsOption
 
 if TYPE_CHECKING:
     from ringfence.domain.halt import Scope
+    from ringfence.settings import Settings
 
 RunOption = Annotated[str | None, typer.Option("--run", help="This run alone.")]
 RepositoryOption = Annotated[str | None, typer.Option("--repository", help="All runs of this repository.")]
@@ -35,23 +36,33 @@ def halt(
     `ringfence resume`. Exit code 0: all of it is confirmed; 9: in force, but not everything could be confirmed; 3:
     something is still running.
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
+    from ringfence.cli.order import put_in_force
     from ringfence.cli.screen import plain, show_json, user
     from ringfence.domain.halt import Halt
-    from ringfence.emergency import begun
-    from ringfence.emergency import halt as pull
     from ringfence.settings import load
 
     scope, name = _scope(run, repository, everything)
-    done = pull(load(settings), begun(Halt(scope, name, reason, user())), patience)
+    found = load(settings)  # before libraries come in: see `settings.load`
+    wanted = put_in_force(found.state, Halt(scope, name, reason, user()))
+    from ringfence.emergency import halt as pull
+
+    done = pull(found, wanted, patience)
+    if done.orphaned:
+        from ringfence.wiring import revoke_grants  # only now: it brings everything in
+
+        grants, left = revoke_grants(found, wanted)
+        done = replace(done, grants=grants, open=(*done.open, *left))
     if json:
         show_json({**asdict(done), "confirmed": done.confirmed})
     else:
         print(plain(f"{done.what}: halted"))
-        print(f"processes      {done.processes} ended, {done.left} left; the last died {_after(done.last_process)}")
+        print(f"processes      {done.processes} ended, {done.left} left; none there {_after(done.last_process)}")
         print(f"worker         {done.worker}" + (f": {plain(' '.join(done.runs))}" if done.runs else ""))
         print(f"doors          the last closed {_after(done.last_door)}")
+        if done.grants:
+            print(f"grants         {done.grants} revoked, which nobody else was there to give back")
         for sentence in done.open:
             print(f"NOT CONFIRMED  {plain(sentence)}")
         print("in force until `ringfence resume`")
@@ -68,13 +79,15 @@ def resume(
 ) -> None:
     """Lift the halt of exactly this scope. Runs that it ended stay ended: start new ones of their tickets."""
 
-    from ringfence.adapters.clock import SystemClock
-    from ringfence.cli.screen import plain, show_json, user
-    from ringfence.pipeline.orders import Orders
     from ringfence.settings import load
 
     scope, name = _scope(run, repository, everything)
-    orders = Orders(load(settings).state)
+    found = load(settings)  # before libraries come in: see `settings.load`
+    from ringfence.adapters.clock import SystemClock
+    from ringfence.cli.screen import plain, show_json, user
+    from ringfence.pipeline.orders import Orders
+
+    orders = Orders(found.state)
     lifted = orders.resume(scope, name)
     orders.note("resume", halted=[halt.line for halt in lifted], by=user(), since=SystemClock().now())
     left = orders.halts()
@@ -97,16 +110,18 @@ def quarantine(
     Nothing of it executes, nothing of it is removed and nothing leaves, until `ringfence release RUN` ends it.
     """
 
+    from ringfence.settings import load
+
+    found = load(settings)  # before libraries come in: see `settings.load`
     from ringfence.adapters.clock import SystemClock
     from ringfence.cli.screen import plain, show_json, user
     from ringfence.domain.events import RunQuarantined
     from ringfence.emergency import quarantine as freeze
     from ringfence.pipeline.orders import Quarantine
-    from ringfence.settings import load
 
-    found, by = load(settings), user()
+    by = user()
     frozen = freeze(found, run, Quarantine(reason, by, SystemClock().now()))
-    noted = _record(settings, run, RunQuarantined(by, reason, len(frozen.processes), frozen.how))
+    noted = _record(found, run, RunQuarantined(by, reason, len(frozen.processes), frozen.how))
     if json:
         show_json({"run": run, "processes": frozen.processes, "how": frozen.how, "on_the_log": not noted})
         return
@@ -119,13 +134,15 @@ def quarantine(
 def release(run: RunArgument, settings: SettingsOption = None, json: JsonOption = False) -> None:
     """End a quarantined run: its frozen processes are killed, then its worker, or the next one, removes its trees."""
 
+    from ringfence.settings import load
+
+    found = load(settings)  # before libraries come in: see `settings.load`
     from ringfence.cli.screen import plain, show_json, user
     from ringfence.domain.events import RunReleased
     from ringfence.emergency import release as let_go
-    from ringfence.settings import load
 
     by = user()
-    ended, noted = let_go(load(settings), run, by, lambda count: _record(settings, run, RunReleased(by, count)))
+    ended, noted = let_go(found, run, by, lambda count: _record(found, run, RunReleased(by, count)))
     if json:
         show_json({"run": run, "processes": ended, "on_the_log": not noted})
         return
@@ -145,14 +162,15 @@ def incident(
     Files of its trees are listed with size and digest, never copied. It changes nothing, and works while a run is
     quarantined, at work, or over.
     """
+    from ringfence.settings import load
+
+    found = load(settings)  # before libraries come in: see `settings.load`
     from ringfence.cli.screen import place, show_json
     from ringfence.emergency import sandboxes_of
     from ringfence.pipeline.incident import Scene, export
-    from ringfence.settings import load
     from ringfence.wiring import reading
 
     target = output or Path(f"{run}.incident.tar")
-    found = load(settings)
     with reading(found) as look:
         look.view(run)
         scene = Scene(look.log, look.places, sandboxes_of(found), look.boundary_text, look.redactor.redact_text)
@@ -178,18 +196,17 @@ def _scope(run: str | None, repository: str | None, everything: bool) -> "tuple[
     return scope, name
 
 
-def _record(settings: Path | None, run: str, event: object) -> str:
+def _record(found: "Settings", run: str, event: object) -> str:
     """Put an event on the run's log; why that was not possible, or nothing."""
     from typing import cast
 
     from ringfence.domain.errors import RingfenceError
     from ringfence.domain.events import Event
     from ringfence.domain.run import RunState
-    from ringfence.settings import load
     from ringfence.wiring import reading
 
     try:
-        with reading(load(settings)) as look:
+        with reading(found) as look:
             if look.view(run).state is RunState.ENDED:
                 return "not on the run's log: it has ended"
             look.log.append(run, cast(Event, event))

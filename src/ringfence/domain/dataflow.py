@@ -70,7 +70,7 @@ def _of_models(boundary: Boundary) -> tuple[str, ...]:
     if outside:
         return tuple(
             f"Code leaves the organisation: content of {', '.join(names)} ({', '.join(_classes(boundary, names))}) "
-            f"may be sent to {route.endpoint} by route {route.name}."
+            f"may be sent to {route.endpoint} ({route.region or 'region not said'}) by route {route.name}."
             for route, names in outside
         )
     if all(_stays(route) for route in boundary.models.routes):
@@ -106,6 +106,7 @@ def _to_model(boundary: Boundary, route: Route) -> Flow:
         to = f"nobody: route {route.name} replays the script {route.endpoint}"
     else:
         place = "inside the organisation, as declared" if route.internal else "outside the organisation"
+        place += f"; region: {route.region}" if route.region else ""
         to = f"{route.endpoint} ({place}), models {', '.join(route.models)}"
     return Flow(
         "the ticket, the brief, whatever files an agent opens, and what its commands print",

@@ -3,10 +3,10 @@
 Values only; cli/boundary_page.py puts them on a terminal, into Markdown and into HTML.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ringfence.domain.boundary import Boundary, Check, NetworkRule, Route, SecretUse, SectionName
+from ringfence.domain.boundary import Boundary, Check, NetworkRule, Prices, Route, SecretUse, SectionName
 from ringfence.domain.dataflow import flows, statement
 from ringfence.domain.measures import duration_text, size_text
 
@@ -137,24 +137,52 @@ def _way_out(rule: NetworkRule) -> str:
 
 
 def _models(boundary: Boundary) -> _Answer:
-    rows = [row for route in boundary.models.routes for row in _route(route)]
+    rows = [row for route in boundary.models.routes for row in _route(route, boundary.models.prices)]
     models = boundary.models
     waits = f"{duration_text(models.first_byte_timeout)} for the first byte, {duration_text(models.idle_timeout)} idle"
     rows += [
         ("every route", "agents are given", models.default or "none"),
-        ("every route", "when a provider is unavailable", "the run stops; nothing else is tried"),
+        ("every route", "when a provider is unavailable", _instead(boundary)),
+        ("every route", "a secret in a prompt", _ON_SECRET[models.on_secret]),
         ("every route", "waits at most", waits),
     ]
     return ("route", "what", "answer"), tuple(rows)
 
 
-def _route(route: Route) -> Rows:
+_ON_SECRET = {
+    "remove": "is taken out, known ones and known formats",
+    "deny": "makes the request be refused",
+    "stop": "ends the run",
+}
+
+
+def _instead(boundary: Boundary) -> str:
+    """What is asked when the default fails."""
+    models = boundary.models
+    if models.fallback == "none":
+        return "the run stops; nothing else is tried"
+    when = ", ".join(models.fallback_on)
+    return f"{', then '.join(models.fallback)}, where it may be sent the repository; on {when}; else the run stops"
+
+
+def _cost(route: Route, prices: Prices | None) -> Iterator[tuple[str, str]]:
+    """What its models cost, where the owners say it."""
+    for model in route.models if prices else ():
+        price = next((one for one in prices.table if one.model == f"{route.name}/{model}"), None) if prices else None
+        if price is not None and prices is not None:
+            words = f"{price.input:g} {prices.currency} a million tokens sent, {price.output:g} received"
+            yield f"{model} costs", f"{words}, as of {prices.as_of.isoformat()}"
+
+
+def _route(route: Route, prices: Prices | None) -> Rows:
     where = "replay of a script" if route.provider == "replay" else "internal" if route.internal else "outside provider"
     answers = (
         ("endpoint", f"{route.endpoint} ({where})"),
         ("models", _list(route.models)),
         ("protocols that agents may speak", _list(route.spoken)),
+        ("region", route.region or "not said"),
         ("credential", route.credential or "none"),
+        *_cost(route, prices),
         ("repositories that may be sent", _list(route.repositories)),
         ("data classes that may be sent", _list(route.data_classes)),
         ("prompts are logged", route.prompts_logged),
@@ -221,6 +249,7 @@ def _limits(boundary: Boundary) -> _Answer:
     return _PAIR, (
         ("a run", f"{duration_text(run.time)}, {run.attempts} attempts of {run.turns} turns"),
         ("models in a run", f"{run.requests} requests, {run.input_tokens} tokens in, {run.output_tokens} out"),
+        *_spending(boundary),
         ("a brief", f"{boundary.limits.brief_tokens} tokens"),
         (
             "a sandbox",
@@ -232,6 +261,29 @@ def _limits(boundary: Boundary) -> _Answer:
         ("what set-up leaves", f"{size_text(kept.size)}, used for {duration_text(kept.age)}"),
         ("a patch", f"{patch.files} files, {size_text(patch.file)} each, {size_text(patch.total)} in all"),
     )
+
+
+def _spending(boundary: Boundary) -> Iterator[tuple[str, str]]:
+    """What is limited beside the counts of a run: speed, money, and what a day may take."""
+    limits, prices = boundary.limits, boundary.models.prices
+    currency = prices.currency if prices else ""
+    if limits.run.requests_per_second is not None:
+        yield "model requests", f"{limits.run.requests_per_second:g} a second"
+    if limits.run.money is not None:
+        yield "money in a run", f"{limits.run.money:.2f} {currency}"
+    for what, section in (("a repository's day", limits.repository_day), ("a day in all", limits.day)):
+        counts = [
+            f"{count} {name}"
+            for name, count in (
+                ("requests", section.requests),
+                ("tokens in", section.input_tokens),
+                ("tokens out", section.output_tokens),
+            )
+            if count is not None
+        ]
+        money = [] if section.money is None else [f"{section.money:.2f} {currency}"]
+        if counts or money:
+            yield what, ", ".join([*counts, *money])
 
 
 def _approval(boundary: Boundary) -> _Answer:

@@ -177,13 +177,13 @@ class ModelCalled:
     request: str  # digests of the redacted bodies
     response: str
     replayed: bool
+    protocol: str = "chat"
+    cached_tokens: int = 0  # of the input
+    reasoning_tokens: int = 0  # of the output
     call: str = ""  # as it was asked
     cost: int = 0  # billionths of the currency, by the boundary's table of prices: an estimate
     currency: str = ""  # empty: the boundary has no table
     as_of: str = ""  # the date of the table
-    protocol: str = "chat"
-    cached_tokens: int = 0  # of the input
-    reasoning_tokens: int = 0  # of the output
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from ringfence.domain import events as e
 from ringfence.domain.checks import BASE_TESTS
+from ringfence.domain.money import shown
 
 T = TypeVar("T")
 
@@ -44,6 +45,16 @@ class ModelFacts:
     input_tokens: int = 0
     output_tokens: int = 0
     estimated: bool = False
+    cost: int = 0  # billionths of the currency
+    currency: str = ""
+    as_of: str = ""
+
+    @property
+    def money(self) -> str:
+        """What it cost, for a person; empty where the boundary has no table of prices, or nobody was called."""
+        if not self.currency or self.replayed:
+            return ""
+        return f"about {shown(self.cost)} {self.currency}, an estimate by the prices of {self.as_of}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +195,9 @@ def _models(calls: tuple[e.ModelCalled, ...]) -> tuple[ModelFacts, ...]:
             input_tokens=seen.input_tokens + call.input_tokens,
             output_tokens=seen.output_tokens + call.output_tokens,
             estimated=seen.estimated or call.tokens_estimated,
+            cost=seen.cost + call.cost,
+            currency=call.currency or seen.currency,
+            as_of=call.as_of or seen.as_of,
         )
     return tuple(used.values())
 

@@ -42,6 +42,9 @@ class Route(Section):
     retention: str = Field(
         min_length=1, description="The provider's retention: disabled, or by which contract restricted."
     )
+    region: str | None = Field(
+        default=None, min_length=1, description="Where the provider works on what is sent, in words; needed outside."
+    )
     internal: bool = Field(default=False, description="True when the endpoint is inside the organisation.")
 
     @property
@@ -65,6 +68,11 @@ class Models(Section):
         default=("unreachable", "busy", "failed", "timeout"),
         description="Which failures of a provider make the next one be asked: no connection, status 429, status 5xx, "
         "no first byte in time.",
+    )
+    on_secret: Literal["remove", "deny", "stop"] = Field(
+        default="remove",
+        description="When a request to a model, tool results included, holds a secret that is known or has a known "
+        "format: remove: it is taken out. deny: the request is refused. stop: the run ends.",
     )
     prices: Prices | None = Field(default=None, description="What models cost; needed where money is limited.")
     first_byte_timeout: Seconds = Field(

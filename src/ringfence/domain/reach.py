@@ -14,7 +14,10 @@ from ringfence.domain.measures import duration_text, size_text
 
 _SIZES = ("memory", "file", "disk", "temporary", "output", "total", "size", "sent", "received")
 _DURATIONS = ("time", "cpu_time", "timeout", "retention", "keep", "first_byte_timeout", "idle_timeout")
-_LIMITS = (("limits", "run"), ("limits", "network"), ("limits", "sandbox"), ("limits", "patch"))
+_LIMITS = (
+    ("limits", "run"), ("limits", "repository_day"), ("limits", "day"),
+    ("limits", "network"), ("limits", "sandbox"), ("limits", "patch"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +118,14 @@ def _at(boundary: Boundary, steps: tuple[str, ...]) -> dict[str, Any]:
 
 def _limits(old: dict[str, Any], new: dict[str, Any], steps: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
     for key, before in old.items():
-        after = new[key]
-        if isinstance(before, int | float) and before != after:
-            name = ".".join((*steps, key))
+        after, name = new[key], ".".join((*steps, key))
+        if before == after or not isinstance(before if after is None else after, int | float):
+            continue
+        if before is None or after is None:
+            # What is left out is not limited at all.
+            yield f"{name}: {_written(before, key)} before, {_written(after, key)} now", after is None
+        else:
             yield f"{name}: {_written(before, key)} before, {_written(after, key)} now", after > before
-
-
-#: What a thing in a list is known by; a price by its model.
-_NAMES = ("name", "model")
 
 
 def _changes(old: Any, new: Any, name: str = "") -> Iterator[str]:
@@ -139,10 +142,8 @@ def _changes(old: Any, new: Any, name: str = "") -> Iterator[str]:
                 yield f"{inner}: added"
             else:
                 yield from _changes(old[key], new[key], inner)
-    elif old is None and isinstance(new, Mapping):
-        yield f"{name}: added"
-    elif new is None and isinstance(old, Mapping):
-        yield f"{name}: removed"
+    elif isinstance(old, Mapping) or isinstance(new, Mapping):
+        yield f"{name}: {'added' if old is None else 'removed'}"
     elif old != new:
         key = name.rpartition(".")[2]
         yield f"{name}: {_written(old, key)} → {_written(new, key)}"
@@ -153,10 +154,12 @@ def _named(value: Any, other: Any) -> Any:
     both = (value, other)
     if not all(isinstance(side, tuple) and all(isinstance(item, Mapping) for item in side) for side in both):
         return value
-    by = next((key for key in _NAMES if any(both) and all(key in item for side in both for item in side)), None)
-    if by is None or any(len({item[by] for item in side}) < len(side) for side in both):
+    key = next((one for one in ("name", "model") if all(one in item for side in both for item in side)), None)
+    if not any(both) or key is None:
         return value
-    return {str(item[by]): item for item in value}
+    if any(len({item[key] for item in side}) < len(side) for side in both):
+        return value
+    return {str(item[key]): item for item in value}
 
 
 def _written(value: Any, key: str) -> str:

@@ -108,6 +108,16 @@ class Redactor:
                 break
         return tuple(found)
 
+    def withhold(self, content: bytes) -> tuple[bytes, dict[str, int]]:
+        """The content without what the precise rules find, and of each kind how much that was."""
+        kinds = {one.name for one in self.find(content)}
+        if not kinds:
+            return content, {}
+        stream = Stream(self._strict, self.known_spans, self.hold)
+        pieces = [stream.feed(content[at : at + _SLICE]) for at in range(0, len(content), _SLICE)]
+        clean = b"".join([*pieces, stream.finish()])
+        return clean, {kind: clean.count(marker(kind)) - content.count(marker(kind)) for kind in sorted(kinds)}
+
 
 class Stream:
     """Redacts one stream piece by piece; `feed` gives back what is certain, `finish` the rest.

@@ -21,7 +21,7 @@ from ringfence.gateway.call import Call, Phase
 from ringfence.gateway.door import Door
 from ringfence.gateway.ledger import Promise, estimate
 from ringfence.gateway.protocols.shape import Counted
-from ringfence.gateway.refusal import JSON_HEADERS, STREAM_HEADERS, Fault, Refusal, not_recorded
+from ringfence.gateway.refusal import JSON_HEADERS, STREAM_HEADERS, Fault, Refusal, not_recorded, secret_found
 from ringfence.gateway.request import Asked
 
 T = TypeVar("T")
@@ -139,9 +139,14 @@ class Attempt:
         promise = self._track.promise
         usage = Usage(promise.input_tokens, promise.output_tokens, estimated=True)
         opened = self._track.call("opened", 0, self._why, usage, promise.money)
-        if not (yield from self._record(opened)):
+        said = yield c.Record(opened)
+        if not (isinstance(said, c.Acknowledged) and said.ok):
             self._door.ledger.settle(self._track.promise, 0, 0)
+            if isinstance(said, c.Acknowledged) and said.why:
+                return secret_found(said.why, final=said.final)
             return not_recorded()
+        # The worker knows secrets that the gateway must not hold; without them is how it goes out.
+        self._track.body = said.content or self._track.body
         self._track.ask()
         policy = self._door.policy
         reply = yield c.Ask(self._asked.request(self._track.body), policy.first_byte_timeout, policy.route)

@@ -4,7 +4,7 @@ It holds the bodies, not their digests: redacting, storing and appending are the
 log has one writer.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from ringfence.ports.broker import Secret
@@ -35,9 +35,6 @@ class Call:
     input_tokens: int
     output_tokens: int
     tokens_estimated: bool
-    cost: int  # billionths of the currency, by the boundary's table of prices: promised when opened, used when ended
-    currency: str  # empty: there is no table
-    as_of: str  # the date of the table
     first_byte_ms: float
     seconds: float
     replayed: bool
@@ -46,12 +43,14 @@ class Call:
     protocol: str = "chat"
     cached_tokens: int = 0  # of the input
     reasoning_tokens: int = 0  # of the output
+    cost: int = 0  # billionths of the currency: what was promised when opened, what it was when ended
+    currency: str = ""  # empty: the boundary has no table of prices
+    as_of: str = ""  # the date of the table
 
 
 def to_frame(call: Call) -> tuple[dict[str, Any], bytes, bytes]:
     """The call as a JSON object and its two bodies."""
-    header = asdict(call)
-    return header, header.pop("request"), header.pop("response")
+    return {name: getattr(call, name) for name in _TYPES}, call.request, call.response
 
 
 def from_frame(header: dict[str, Any], request: bytes, response: bytes) -> Call:

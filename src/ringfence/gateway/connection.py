@@ -31,8 +31,8 @@ _IDLE_SECONDS = 300.0  # between two requests
 class Recorder(Protocol):
     """Where exchanges are recorded."""
 
-    async def record(self, call: Call) -> bool:
-        """Whether the worker has it."""
+    async def record(self, call: Call) -> c.Acknowledged:
+        """What the worker says to it."""
         ...
 
 
@@ -42,6 +42,8 @@ class Upstream:
     def __init__(self, providers: Mapping[str, ModelProvider], left: "asyncio.Future[None]") -> None:
         self._providers = providers
         self._left = left
+        self._limit: asyncio.Timeout | None = None  # of what is waited for now
+        left.add_done_callback(self._end_now)
         self._open = AsyncExitStack()
         self._pieces: AsyncIterator[bytes] | None = None
 
@@ -84,20 +86,23 @@ class Upstream:
         self, work: Coroutine[Any, Any, T], seconds: float | None
     ) -> T | c.Failed | c.TimedOut | c.AgentLeft:
         """The result of some work on the provider's side, unless the agent leaves or the time is over first."""
-        task = asyncio.ensure_future(work)
-        either: set[asyncio.Future[Any]] = {task, self._left}
+        if self._left.done():
+            work.close()
+            return c.AgentLeft()
         try:
-            await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-        if task.cancelled():
+            # The agent's leaving ends the time, so that no task is needed for each piece that a provider sends.
+            async with asyncio.timeout(seconds) as self._limit:
+                return await work
+        except TimeoutError:
             return c.AgentLeft() if self._left.done() else c.TimedOut()
-        try:
-            return task.result()
         except HostFailed:
             return c.Failed()
+        finally:
+            self._limit = None
+
+    def _end_now(self, _left: "asyncio.Future[None]") -> None:
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time())
 
 
 class AgentConnection:
@@ -175,7 +180,7 @@ class AgentConnection:
     async def _perform(self, command: c.Command) -> c.Reply:
         match command:
             case c.Record():
-                return c.Acknowledged(await self._recorder.record(command.call))
+                return await self._recorder.record(command.call)
             case c.Ask():
                 return await self._upstream.ask(command)
             case c.Listen():

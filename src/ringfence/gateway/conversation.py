@@ -28,7 +28,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Send a request to a route's provider: `Answered`, `Failed` or `TimedOut`. An earlier answer is closed first."""
+    """Ask the provider of a route: `Answered`, `Failed` or `TimedOut`. An earlier answer is closed first."""
 
     request: ProviderRequest
     seconds: float
@@ -104,9 +104,12 @@ class BodyTooLarge:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """Whether the worker has the record."""
+    """Whether the worker has the record; if it forbids what was asked, why, and else what is to be sent instead."""
 
     ok: bool
+    why: str = ""
+    final: bool = False
+    content: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

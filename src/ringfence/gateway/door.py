@@ -1,7 +1,7 @@
 """What the exchanges of one door share: its policy, its budget, and whether it is shut."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ringfence.gateway.answer import Scrubber
 from ringfence.gateway.call import Call
@@ -10,24 +10,12 @@ from ringfence.gateway.ledger import Ledger
 from ringfence.gateway.pace import Pace
 from ringfence.gateway.protocols.shape import WireProtocol
 from ringfence.gateway.refusal import Headers, Refusal
-from ringfence.ports.gateway import DoorPolicy, Fallback
-from ringfence.ports.model_provider import ModelProvider
+from ringfence.ports.gateway import DoorPolicy
 
 #: Refused requests after which a door is shut: an agent that goes on like this will not stop by itself.
 MAX_REFUSALS = 256
 #: Times that the model list is given; a flood of it would cost the other runs their turn.
 MAX_LOOKUPS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A provider with what must never come back out of it."""
-
-    provider: ModelProvider
-    models: tuple[str, ...]
-    protocols: tuple[str, ...]
-    scrub: Scrubber
-    circuit: Circuit = field(default_factory=Circuit)
 
 
 @dataclass(slots=True)
@@ -57,20 +45,6 @@ class Door:
     deadline: float | None = None  # on the clock of the exchanges
     standing: Standing = field(default_factory=Standing)
     fallbacks: tuple["Door", ...] = ()
-
-    def by(self, way: Fallback, route: Route) -> "Door":
-        """This door by another route."""
-        return replace(
-            self,
-            policy=replace(self.policy, route=way.route, model=way.model, rate=way.rate),
-            provider=route.provider.kind,
-            replayed=route.provider.replayed,
-            scrub=route.scrub,
-            protocols=route.protocols,
-            circuit=route.circuit,
-            rule="models.fallback",
-            fallbacks=(),
-        )
 
     def final(self, code: str) -> None:
         """Shut the door for good; the first reason stays."""
@@ -109,9 +83,6 @@ class Door:
             input_tokens=0,
             output_tokens=0,
             tokens_estimated=False,
-            cost=0,
-            currency="",
-            as_of="",
             first_byte_ms=0.0,
             seconds=0.0,
             replayed=False,

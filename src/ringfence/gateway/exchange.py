@@ -44,8 +44,8 @@ class Exchange:
     def __init__(self, door: Door, now: Callable[[], float]) -> None:
         self._door = door
         self._now = now
-        self._wire: WireProtocol = CHAT  # what the agent speaks, and is told a no in
         self._why = ""  # the route that is asked next is asked, where it is not the first
+        self._wire: WireProtocol = CHAT  # what the agent speaks, and is told a no in
 
     def run(self, head: Head) -> Steps[None]:
         """The whole way. Drive it with the reply to each command."""
@@ -90,9 +90,7 @@ class Exchange:
         """Ask the route, and where the boundary says so those after it; nothing was handed on as long as they fail."""
         door = self._door
         fault = yield from self._insist(door, asked)
-        for after in self._door.fallbacks:
-            if self._wire.name not in after.protocols:
-                continue  # nothing is translated
+        for after in self._ways()[1:]:
             if fault is None or self._failure(door, fault) not in door.policy.fallback_on:
                 break
             self._why = f"{door.policy.route} was asked before: {fault.code}"
@@ -107,11 +105,15 @@ class Exchange:
             fault = yield from self._attempt(door, asked)
             if fault is None or not fault.again or pause is None:
                 return fault
-            if fault.code == CIRCUIT_OPEN and door is not (self._door, *self._door.fallbacks)[-1]:
+            if fault.code == CIRCUIT_OPEN and door is not self._ways()[-1]:
                 return fault  # another route need not wait for this one
             if isinstance((yield c.Pause(min(max(pause, fault.retry_after), _LONGEST_PAUSE))), c.AgentLeft):
                 return None
         raise AssertionError("the last attempt has no pause after it")
+
+    def _ways(self) -> tuple[Door, ...]:
+        """The routes that may be asked in what the agent speaks, in order."""
+        return (self._door, *(way for way in self._door.fallbacks if self._wire.name in way.protocols))
 
     def _attempt(self, door: Door, asked: Asked) -> Steps[Fault | None]:
         """One attempt, if pace, circuit and budget allow it; None when the agent was answered."""

@@ -11,7 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from ringfence.child.process import DoorProcess, Point
+from ringfence.child.process import Answer, DoorProcess, Point
 from ringfence.child.wire import Frame
 from ringfence.domain.errors import InputError
 from ringfence.domain.wires import SPOKEN
@@ -30,7 +30,7 @@ class GatewayProcess:
     def __init__(
         self,
         routes: tuple[RouteConfig, ...],
-        record: Callable[[Call], None],
+        record: Callable[[Call], Answer | None],
         *,
         user: int | None = None,
         patience: float = 10.0,

@@ -151,6 +151,13 @@ def not_recorded() -> Refusal:
     return refuse(403, "not_recorded", rule="gateway.record", reason=Reason.CONTROL_MISSING, detail=detail)
 
 
+def secret_found(kinds: str, *, final: bool) -> Refusal:
+    """A request that holds a secret, by kind and count; never the value."""
+    detail = f"the request holds a secret: {kinds}"
+    status = 403 if final else 400
+    return refuse(status, "secret_found", rule="models.on_secret", reason=Reason.SECRET_FOUND, detail=detail)
+
+
 def internal_error() -> Refusal:
     """An error inside a decision is a deny."""
     detail = "the gateway failed while it judged this request"

@@ -77,12 +77,10 @@ class Asked:
 
     def for_model(self, model: str) -> "Asked":
         """The same request for another model, when a route is asked in the place of one that failed."""
-        if model == self.model:
-            return self
-        if "model" not in self.reading.fields:  # it stands in the path, which the provider's adapter writes
-            return replace(self, model=model)
-        fields = {**self.reading.fields, "model": model}
-        return replace(self, model=model, reading=replace(self.reading, fields=fields), body=_serialized(fields))
+        if model == self.model or "model" not in self.reading.fields:
+            return replace(self, model=model)  # some protocols name the model in the address
+        reading = replace(self.reading, fields={**self.reading.fields, "model": model})
+        return replace(self, model=model, reading=reading, body=_serialized(reading.fields))
 
     def _limit(self, path: tuple[str, ...]) -> int:
         limit = at(self.reading.fields, *path)

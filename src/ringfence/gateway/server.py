@@ -7,7 +7,7 @@ told with each door; what it forwarded it reports, and waits.
 import asyncio
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +16,10 @@ from ringfence.child.serving import Behind, Control, MakeDoor, serve
 from ringfence.child.wire import Frame
 from ringfence.gateway.answer import Scrubber
 from ringfence.gateway.call import Call, to_frame
+from ringfence.gateway.circuit import Circuit
 from ringfence.gateway.connection import AgentConnection, Upstream
-from ringfence.gateway.door import Door, Route
+from ringfence.gateway.conversation import Acknowledged
+from ringfence.gateway.door import Door
 from ringfence.gateway.ledger import Days, Ledger
 from ringfence.gateway.pace import Pace
 from ringfence.ports.gateway import DoorPolicy, policy_of
@@ -30,15 +32,32 @@ _EXCHANGES = 16  # of one door at once; the others' bodies are not even read
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """A provider with what must never come back out of it."""
+
+    provider: ModelProvider
+    models: tuple[str, ...]
+    protocols: tuple[str, ...]
+    scrub: Scrubber
+    circuit: Circuit = field(default_factory=Circuit)
+
+
+@dataclass(frozen=True, slots=True)
 class Reporting:
     """Has calls recorded by the worker."""
 
     control: Control
 
-    async def record(self, call: Call) -> bool:
-        """Whether the worker has it."""
+    async def record(self, call: Call) -> Acknowledged:
+        """What the worker says to it."""
         header, request, response = to_frame(call)
-        return await self.control.record(header, (request, response))
+        said = await self.control.question(header, (request, response))
+        return Acknowledged(
+            said.header.get("ok") is True,
+            str(said.header.get("why", "")),
+            said.header.get("final") is True,
+            b"".join(said.blobs),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +103,27 @@ class Routes:
             provider=route.provider.kind,
             replayed=route.provider.replayed,
             scrub=route.scrub,
+            protocols=route.protocols,
             ledger=ledger,
             told=told,
-            protocols=route.protocols,
             circuit=route.circuit,
             pace=Pace(policy.requests_per_second, now),
             deadline=None if policy.seconds is None else now() + policy.seconds,
         )
         others = ((way, self.routes[way.route]) for way in policy.fallback)
-        door.fallbacks = tuple(door.by(way, to) for way, to in others)
+        door.fallbacks = tuple(
+            replace(
+                door,
+                policy=replace(policy, route=way.route, model=way.model, rate=way.rate),
+                provider=to.provider.kind,
+                replayed=to.provider.replayed,
+                scrub=to.scrub,
+                protocols=to.protocols,
+                circuit=to.circuit,
+                rule="models.fallback",
+            )
+            for way, to in others
+        )
         return door
 
 

@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,7 @@ class Layer:
     size: int
     made: float  # seconds since the epoch
     #: `<sha256> <path>` of each file and link, each with a NUL at its end.
-    listing: bytes = field(repr=False)
+    contents: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +79,22 @@ class Shelf:
         fresh.chmod(0o700)
         _move_untracked(tree, fresh / "tree", frozenset(tracked))
         digests, left_out = _seal(fresh / "tree")
-        rows = _rows(fresh / "tree", digests)
-        size = sum(row.size for row in rows.values())
-        if size > most:
+        found = _look(fresh / "tree")
+        if found.size > most:
             remove_tree(fresh)
             raise RunStopped(
                 "layer_too_large",
-                f"set-up left {size} bytes",
+                f"set-up left {found.size} bytes",
                 where=f"limits.layer.size: {most}",
                 mend="have the limit raised, or let set-up leave less",
             )
-        listing = b"".join(row.line for row in rows.values())
+        contents = b"".join(f"{digest} ".encode() + os.fsencode(path) + b"\0" for path, digest in digests.items())
         about = {
-            "key": key, "content": _content(rows), "files": sum(row.kind != "d" for row in rows.values()),
-            "size": size, "made": made, "listing": hashlib.sha256(listing).hexdigest(),
+            "key": key, "content": _digest(found.modes, contents), "files": len(digests), "size": found.size,
+            "made": made, "marks": _digest(found.marks), "contents": _digest(contents),
         }  # fmt: skip
-        (fresh / "listing").write_bytes(listing)
+        (fresh / "marks").write_bytes(found.marks)
+        (fresh / "contents").write_bytes(contents)
         (fresh / "layer.json").write_text(json.dumps(about))
         make_durable(fresh)
         with suppress(OSError):  # there is one by now
@@ -102,10 +102,10 @@ class Shelf:
         if fresh.exists():
             remove_tree(fresh)
         make_durable(self._place)
-        found = self.find(key, newer_than=0.0)
-        if isinstance(found, Unfit):
-            raise RunStopped("layer_changed", "a layer is not what it was sealed as", where=found.why)
-        return found, left_out
+        layer = self.find(key, newer_than=0.0)
+        if isinstance(layer, Unfit):
+            raise RunStopped("layer_changed", "a layer is not what it was sealed as", where=layer.why)
+        return layer, left_out
 
     def sweep(self, *, newer_than: float) -> tuple[str, ...]:
         """Remove what is half made, put aside or too old, while nobody uses any; the names of the layers."""
@@ -126,21 +126,13 @@ class Shelf:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """What is known of one name in a layer."""
+class _Look:
+    """A tree as the filesystem describes it, without reading a file."""
 
-    path: str
-    kind: str  # "f", "d" or "l"
-    mode: int
+    #: For each name: mode, size, owner, inode, links, times of the last change of content and of anything.
+    marks: bytes
+    modes: bytes  # what of that does not depend on when and where it was made
     size: int
-    owner: tuple[int, int]
-    marks: tuple[int, ...]  # inode, links, times of the last change of content and of anything
-    digest: str  # of the content or of a link's target; empty for a directory
-
-    @property
-    def line(self) -> bytes:
-        numbers = " ".join(map(str, (self.mode, self.size, *self.owner, *self.marks)))
-        return f"{self.kind} {numbers} {self.digest} ".encode() + os.fsencode(self.path) + b"\0"
 
 
 def _name(key: str) -> str:
@@ -165,49 +157,40 @@ def _verified(path: Path, key: str) -> Layer | Unfit:
     place = os.lstat(path)
     if not stat.S_ISDIR(place.st_mode) or place.st_uid != os.geteuid() or place.st_mode & 0o077:
         return Unfit("the kept one is not the worker's own directory")
-    about, listing = json.loads(_read(path / "layer.json")), _read(path / "listing")
-    if about["key"] != key or about["listing"] != hashlib.sha256(listing).hexdigest():
+    about, marks, contents = (_read(path / name) for name in ("layer.json", "marks", "contents"))
+    said = json.loads(about)
+    if (said["key"], said["marks"], said["contents"]) != (key, _digest(marks), _digest(contents)):
         return Unfit("the listing of the kept one was changed")
-    said = dict(_parsed(row) for row in listing.split(b"\0")[:-1])
-    there = _rows(path / "tree", {name: row.digest for name, row in said.items()})
-    if there != said:
-        odd = next(name for name in sorted(there.keys() | said.keys()) if there.get(name) != said.get(name))
-        return Unfit(f"the kept one was changed at {odd[:200]!a}")
-    names = b"".join(f"{row.digest} ".encode() + os.fsencode(row.path) + b"\0" for row in said.values() if row.digest)
-    return Layer(key, _content(said), path / "tree", int(about["files"]), int(about["size"]), about["made"], names)
+    found = _look(path / "tree")
+    if found.marks != marks:
+        odd = sorted({*found.marks.split(b"\0")} ^ {*marks.split(b"\0")}, key=lambda row: row.rpartition(b" ")[2])
+        return Unfit(f"the kept one was changed at {odd[0].split(b' ', 8)[-1][:200]!a}")
+    content = _digest(found.modes, contents)
+    return Layer(key, content, path / "tree", int(said["files"]), found.size, float(said["made"]), contents)
 
 
-def _parsed(line: bytes) -> tuple[str, _Row]:
-    kind, *numbers, digest, path = line.split(b" ", 10)
-    mode, size, uid, gid, *marks = map(int, numbers)
-    name = os.fsdecode(path)
-    return name, _Row(name, kind.decode(), mode, size, (uid, gid), tuple(marks), digest.decode())
-
-
-def _content(rows: Mapping[str, _Row]) -> str:
-    """A digest of what a layer holds, which does not depend on when and where it was made."""
+def _digest(*parts: bytes) -> str:
     whole = hashlib.sha256()
-    for name in sorted(rows):
-        row = rows[name]
-        whole.update(f"{row.kind} {row.mode} {row.digest} ".encode() + os.fsencode(name) + b"\0")
+    for part in parts:
+        whole.update(len(part).to_bytes(8, "big") + part)
     return f"sha256:{whole.hexdigest()}"
 
 
-def _rows(tree: Path, digests: Mapping[str, str]) -> dict[str, _Row]:
-    rows = {}
+def _look(tree: Path) -> _Look:
+    marks, modes, size = [], [], 0
     for seen in walk(tree):
-        state = seen.state
-        kind = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l"}.get(stat.S_IFMT(state.st_mode), "?")
-        rows[seen.path] = _Row(
-            seen.path,
-            kind,
-            stat.S_IMODE(state.st_mode),
-            0 if kind == "d" else state.st_size,
-            (state.st_uid, state.st_gid),
-            (state.st_ino, state.st_nlink, state.st_mtime_ns, state.st_ctime_ns),
-            digests.get(seen.path, ""),
-        )
-    return rows
+        state, path = seen.state, os.fsencode(seen.path)
+        amount = 0 if stat.S_ISDIR(state.st_mode) else state.st_size
+        marks.append(
+            b"%d %d %d %d %d %d %d %d %b"
+            % (
+                state.st_mode, amount, state.st_uid, state.st_gid, state.st_ino, state.st_nlink, state.st_mtime_ns,
+                state.st_ctime_ns, path,
+            )
+        )  # fmt: skip
+        modes.append(b"%o %b" % (state.st_mode, path))
+        size += amount
+    return _Look(b"\0".join(marks), b"\0".join(modes), size)
 
 
 def _move_untracked(tree: Path, target: Path, tracked: frozenset[str]) -> None:

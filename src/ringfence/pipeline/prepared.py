@@ -40,7 +40,7 @@ class PreparedTrees:
     def room(self, rooms: Rooms, name: str, source: Source) -> Room:
         """A room on a commit, with what set-up makes in it. Errors: `RunStopped` when set-up fails."""
         layer = self._layer(rooms, source) if self._commands.setup else None
-        made = layer.listing if layer else b""
+        made = layer.contents if layer else b""
         if self.ports.sandboxes.stacks:
             tree = self._tree(rooms, source)
             room = rooms.over(name, tree, *([layer.tree] if layer else []))

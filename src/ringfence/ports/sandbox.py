@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from ringfence.domain.boundary import SandboxLimits
+from ringfence.domain.limits import SandboxLimits
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from ringfence.pipeline.ports import Places
 from ringfence.pipeline.rooms import Room, Rooms, Source, remove_tree
 from ringfence.ports.broker import Secret
 from ringfence.ports.egress import Egress
-from ringfence.ports.sandbox import Finding, HeldSandbox, Mount, Outcome, Sandboxes
+from ringfence.ports.sandbox import Finding, HeldSandbox, Mount, Outcome, Sandboxes, SandboxSpec
 from ringfence.prove import inside
 from ringfence.prove.strange import Beacons
 from ringfence.settings import Settings
@@ -141,6 +141,13 @@ class Ground:
         self.sandboxes.own(RUN, path)
         return Room(path, self.source, b"")
 
+    def first(self) -> SandboxSpec:
+        """A sandbox of this boundary in which an interpreter starts and ends."""
+        python, mounts = interpreter()
+        spec = self.rooms().spec("checks:base", (python, "-I", "-S", "-c", "pass"), self.empty_room(), 30.0)
+        seen = {mount.target for mount in spec.mounts}
+        return replace(spec, mounts=(*spec.mounts, *(mount for mount in mounts if mount.target not in seen)))
+
     def probe(self) -> list[Finding]:
         """What the worker's own attack on its sandbox finds; made once."""
         if not self.findings:
@@ -233,7 +240,7 @@ def ground(
             DirectoryArtifacts(places.state / "artifacts", redact=redactor.redact),
             redactor, canary, mirror, base, repository, [], beacons, no_beacons,
         )  # fmt: skip
-        with sandboxes.hold(_first(made)) as held:
+        with sandboxes.hold(made.first()) as held:
             outcome = held.run()
         if outcome.exit_code != 0:
             said = outcome.output.decode(errors="replace")[-300:]
@@ -242,15 +249,6 @@ def ground(
                 mend="`ringfence doctor` shows what is missing",
             )
         yield made
-
-
-def _first(made: Ground) -> Any:
-    room = made.empty_room()
-    rooms = made.rooms()
-    python, mounts = interpreter()
-    spec = rooms.spec("checks:base", (python, "-I", "-S", "-c", "pass"), room, 30.0)
-    seen = {mount.target for mount in spec.mounts}
-    return replace(spec, mounts=(*spec.mounts, *(mount for mount in mounts if mount.target not in seen)))
 
 
 def _provable(boundary: Boundary, script: Path) -> tuple[Boundary, str]:

@@ -11,13 +11,15 @@ from ringfence.domain.errors import InputError
 from ringfence.domain.parse import digest
 from ringfence.ports.sandbox import Sandboxes
 from ringfence.prove import strange
-from ringfence.prove.claim import Claim, Proof, Verdict, tried
+from ringfence.prove.claim import Claim, Proof, Result, Verdict, judged, tried
 from ringfence.prove.ground import Ground, ground, place_for, whoami
+from ringfence.prove.level import LEVELS, level_of, reaches
 from ringfence.prove.sections import (
     approval,
     branches,
     checkout,
     commands,
+    fetching,
     limits,
     logs,
     models,
@@ -109,6 +111,7 @@ def prove(
     egress: EgressSettings | None = None,
     *,
     sections: Sequence[str] = (),
+    level: str = "",
     make: Callable[[Settings], Sandboxes] = make_sandboxes,
     see: Callable[[Proof], None] = lambda _proof: None,
 ) -> Report:
@@ -116,7 +119,11 @@ def prove(
     unknown = [name for name in sections if name not in SECTIONS]
     if unknown:
         raise InputError(f"there is no section {unknown[0]!r}", mend=f"sections are {', '.join(SECTIONS)}")
+    if level and level not in LEVELS:
+        raise InputError(f"there is no level {level!r}", mend=f"levels are {', '.join(LEVELS)}, from the least up")
     chosen = tuple(SECTIONS[name] for name in SECTIONS if name in sections or not sections)
+    if level:
+        chosen = (lambda made: iter((_level(made, level),)), *chosen)
     began = time.monotonic()
     why = strange.why_not()
     with place_for(boundary) as (place, said):
@@ -126,7 +133,7 @@ def prove(
         def work() -> tuple[Proof, ...]:
             return _all(boundary, settings, sandboxes, chosen, why, see)
 
-        proofs = work() if why else strange.elsewhere(work, network.addresses(boundary))
+        proofs = work() if why else strange.elsewhere(work, (*network.addresses(boundary), fetching.ADDRESS))
         if network.claims in chosen:
             proofs += _registries(boundary, settings, sandboxes, see)
         level = sandboxes.level
@@ -155,6 +162,19 @@ def _all(
                 proofs.append(tried(claim))
                 see(proofs[-1])
     return tuple(proofs)
+
+
+def _level(made: Ground, wanted: str) -> Claim:
+    """That sandboxes of this host are worth what was asked for."""
+
+    def attempt() -> Result:
+        with made.sandboxes.hold(made.first()) as held:
+            controls = held.controls
+            held.run()
+        level = level_of(controls)
+        return judged(reaches(level, wanted), f"it is {level or 'not even confined'}: {', '.join(controls)}")
+
+    return Claim("commands", f"sandboxes of this host are {wanted} or better: {LEVELS[wanted]}", attempt)
 
 
 def _registries(

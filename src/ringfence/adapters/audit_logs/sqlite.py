@@ -172,6 +172,7 @@ class Standing:
     run: str
     repository: str
     halted: float | None  # seconds from the halt to when all of the run was closed
+    closed: float  # when that was written down, in seconds since the epoch
     ended: bool
 
 
@@ -181,12 +182,15 @@ def standing(path: Path, seconds: float = 1.0) -> tuple[Standing, ...]:
     Errors: `EvidenceBroken` when the file cannot be read so; what it holds is not judged.
     """
     found: dict[str, dict[str, dict[str, Any]]] = {}
+    times: dict[str, float] = {}
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=seconds)
         try:
-            for run, event in connection.execute("SELECT run, event FROM records"):
+            for run, when, event in connection.execute("SELECT run, time, event FROM records"):
                 said = json.loads(event)
                 found.setdefault(run, {})[str(said.get("kind"))] = said
+                if said.get("kind") == "run.halted":
+                    times[run] = float(when)
         finally:
             connection.close()
     except (sqlite3.Error, OSError, ValueError, AttributeError, TypeError) as failure:
@@ -196,6 +200,7 @@ def standing(path: Path, seconds: float = 1.0) -> tuple[Standing, ...]:
             run,
             str(kinds.get("ticket.admitted", {}).get("repository", "")),
             kinds["run.halted"].get("seconds") if "run.halted" in kinds else None,
+            times.get(run, 0.0),
             bool(_LAST_KINDS & kinds.keys()),
         )
         for run, kinds in found.items()

@@ -23,7 +23,8 @@ _TOP = shape.Allowed(
 #: Tools that the agent runs: its own, and those whose form the provider knows.
 _TOOL = re.compile(r"custom|(?:bash|text_editor|memory)_[0-9]{8}")
 _BLOCKS = frozenset((
-    "text", "tool_use", "thinking", "redacted_thinking", "tool_reference", "search_result", "compaction",
+    "text", "tool_use", "thinking", "redacted_thinking", "tool_reference", "tool_removal", "search_result",
+    "compaction",
 ))  # fmt: skip
 _ROLES = frozenset(("user", "assistant", "system"))
 _HANDED_ON = (b"anthropic-version", b"anthropic-beta")
@@ -135,12 +136,22 @@ def _block(block: dict[str, Any]) -> Refusal | None:
     kind = block.get("type")
     if kind == "tool_result":
         return _content(block.get("content"))
+    if kind == "tool_addition":
+        return _added(block.get("tool"))
     if kind in ("image", "document"):
         source = shape.at(block, "source", "type")
         if source == "content":
             return _content(shape.at(block, "source", "content"))
         return None if source in ("base64", "text") else shape.content_refused(kind)
     return None if kind in _BLOCKS else shape.content_refused(kind)
+
+
+def _added(tool: object) -> Refusal | None:
+    """A tool that is offered in the middle of a conversation, judged as at its beginning."""
+    if shape.at(tool, "type") == "tool_reference":
+        return None
+    definition = shape.at(tool, "definition")
+    return _tools([definition]) if isinstance(definition, dict) else shape.tool_refused("tool_addition")
 
 
 def _counted(usage: dict[str, Any]) -> Counted | None:

@@ -33,7 +33,8 @@ _OPAQUE = frozenset(("reasoning", "compaction", "compaction_summary"))  # the mo
 _CALLS = frozenset((
     "function_call", "custom_tool_call", "local_shell_call", "shell_call", "apply_patch_call", "tool_search_call",
 ))  # fmt: skip
-_RESULTS = frozenset(f"{call}_output" for call in _CALLS) | {"tool_search_output"}
+_RESULTS = frozenset(f"{call}_output" for call in _CALLS)
+_UPDATE = frozenset(("type", "id", "reasoning", "text"))
 _ROLES = frozenset(("system", "developer", "user", "assistant"))
 
 _LAST = frozenset(("response.completed", "response.incomplete"))
@@ -139,8 +140,12 @@ def _item(item: dict[str, Any]) -> Refusal | None:
         if not isinstance(role, str) or role not in _ROLES:
             return malformed("a message must have a known role")
         return _parts(item.get("content"))
+    if kind in ("additional_tools", "tool_search_output"):
+        return _tools(item.get("tools"), nested=False)  # offered in the middle, judged as at the beginning
+    if kind == "configuration_update":
+        return None if not set(item) - _UPDATE else shape.content_refused(kind)
     if kind in _RESULTS:
-        return _parts(item.get("output")) if not kind.startswith("tool_search") else None
+        return _parts(item.get("output"))
     return None if kind in _CALLS or kind in _OPAQUE else shape.content_refused(kind)
 
 

@@ -4,6 +4,7 @@ Names of the boundary are led to beacons of ours, so that the real proxy decides
 boundary is ever aimed at.
 """
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,8 +22,9 @@ from ringfence.ports.egress import Egress
 from ringfence.prove import inside
 from ringfence.prove.claim import Claim, Result, broken, holds, judged, untestable
 from ringfence.prove.ground import RUN, Ground, How
+from ringfence.prove.sections import fetching
 from ringfence.prove.sections.commands import probed
-from ringfence.prove.strange import ADDRESSES, METADATA, PORTS, PRIVATE, PUBLIC, TOKEN
+from ringfence.prove.strange import ADDRESSES, METADATA, PORTS, PRIVATE, PUBLIC, TOKEN, Beacons
 
 PHASES = {"setup": "setup", "agent": "agent", "validation": "checks:patch"}
 _UNLISTED = "unlisted.prove.example.internal"
@@ -67,6 +69,7 @@ def claims(ground: Ground) -> Iterator[Claim]:
     if _rules(ground.boundary):
         limits = ground.declared.limits.network
         yield Claim("network", f"a run is let out at most {limits.requests} times", partial(_budget, ground))
+    yield from fetching.claims(ground)
 
 
 def _rules(boundary: Boundary) -> tuple[NetworkRule, ...]:
@@ -167,7 +170,27 @@ def _through(ground: Ground, phase: str, leading: dict[str, list[str]], asked: l
 
 
 def _others(ground: Ground, phase: str) -> Result:
+    if ground.beacons is None:
+        return _others_nearby(ground, phase)
     return _through(ground, phase, _home(ground), _asked(ground, phase))
+
+
+def _others_nearby(ground: Ground, phase: str) -> Result:
+    """Without a network of our own: every destination would lead to one listener of ours, on this host's loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    names = {_name(rule) for rule in _rules(ground.boundary)}
+    spelled = ("localhost", "127.0.0.1", "127.1", "2130706433", "0x7f000001", "[::1]", "[::ffff:127.0.0.1]", _UNLISTED)
+    wrong = [way for name in sorted(names) for way in (name, f"{name}.", f"sub.{name}", f"user@{name}")]
+    leading = {name.strip("."): ["127.0.0.1"] for name in (*wrong, _UNLISTED) if "@" not in name}
+    asked = [{"host": host, "number": port, "sni": host.strip("[].")} for host in (*spelled, *wrong)]
+    beacons = Beacons([("127.0.0.1", port)])
+    try:
+        beacons.answer()
+        result = _through(replace(ground, beacons=beacons), phase, leading, asked)
+    finally:
+        beacons.close()
+    return Result(result.verdict, f"{result.evidence}; by this host's loopback alone, for more {ground.no_beacons}")
 
 
 def _led_astray(ground: Ground, phase: str) -> Result:

@@ -16,7 +16,7 @@ from ringfence.adapters.sandboxes.bubblewrap.launch import Started
 from ringfence.adapters.sandboxes.bubblewrap.limits import processes
 from ringfence.adapters.sandboxes.bubblewrap.limits.cgroup import Group
 from ringfence.adapters.sandboxes.bubblewrap.limits.disk import DiskWatch
-from ringfence.domain.boundary import SandboxLimits
+from ringfence.domain.limits import SandboxLimits
 from ringfence.ports.sandbox import Outcome, SandboxSpec
 
 _TICK = 0.1  # seconds between two looks at the limits

@@ -19,8 +19,8 @@ from pathlib import Path
 from ringfence.adapters.sandboxes.bubblewrap import argv, seccomp, stage, syscalls
 from ringfence.adapters.sandboxes.bubblewrap.limits import processes
 from ringfence.adapters.sandboxes.bubblewrap.prerequisites import Tools, namespace_mend
-from ringfence.domain.boundary import SandboxLimits
 from ringfence.domain.errors import ControlMissing
+from ringfence.domain.limits import SandboxLimits
 from ringfence.domain.marks import MARK
 from ringfence.ports.sandbox import SandboxSpec
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ringfence.adapters.sandboxes.bubblewrap import probe_program
-from ringfence.domain.boundary import SandboxLimits
+from ringfence.domain.limits import SandboxLimits
 from ringfence.ports.sandbox import Finding, Mount, Outcome, Sandboxes, SandboxSpec, Workspace
 
 _PROGRAM = "/opt/probe/attempts.py"

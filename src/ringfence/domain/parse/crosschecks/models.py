@@ -22,11 +22,19 @@ def _routes(boundary: Boundary) -> Iterator[Finding]:
     offered: dict[str, str] = {}
     for place, route in enumerate(routes):
         steps: Steps = ("models", "routes", place)
+        if route.region is None and route.provider != "replay" and not (route.internal or _loopback(route)):
+            what = f"nobody said where route `{route.name}` works on what it is sent"
+            yield Finding(steps, what, "write `region:` in words, for example `Frankfurt, by contract`", at_key=True)
         yield from _endpoint(route, steps)
         yield from _model_names(route, steps, offered)
         yield from _protocols(route, steps)
         yield from repeated(route.repositories, (*steps, "repositories"))
         yield from repeated(route.data_classes, (*steps, "data_classes"))
+
+
+def _loopback(route: Route) -> bool:
+    match = _URL.fullmatch(route.endpoint)
+    return match is not None and match[2].casefold() in _LOOPBACK
 
 
 def _endpoint(route: Route, steps: Steps) -> Iterator[Finding]:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ringfence.domain.boundary import SandboxLimits
 from ringfence.domain.errors import ControlMissing
+from ringfence.domain.limits import SandboxLimits
 
 _ROOT = Path("/sys/fs/cgroup")
 _WANTED = ("memory", "pids", "cpu", "cpuacct", "freezer")
