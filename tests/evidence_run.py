@@ -78,7 +78,7 @@ def work(run: str = ID) -> list[e.Event]:
         check("base", 0, OLD_TREE, "test", False),
         e.SandboxStarted("agent", "bubblewrap", ("seccomp", "no network"), ("model",)),
         called(),
-        e.AgentEnded(1, "builtin", "finished", 3, "done"),
+        e.AgentEnded(1, "builtin", "0.1.0", "finished", 3, 2, 900, 80, "done", digest(b"out")),
         e.PatchProduced(1, "4" * 40, "5" * 40, 1, 2, 1, digest(b"diff 1")),
         check("patch", 1, "5" * 40, "lint", True),
         check("patch", 1, "5" * 40, "test", False),

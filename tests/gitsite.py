@@ -48,12 +48,17 @@ class ShellAgent:
     """An agent that is a script."""
 
     name = "shell"
+    version = "1"
+    hidden = ()
 
     def __init__(self, script: str) -> None:
         self._script = script
 
     def launch(self, _task: AgentTask) -> Launch:
         return Launch(("/bin/sh", "-c", self._script))
+
+    def watch(self) -> Callable[[bytes], int]:
+        return lambda _piece: 1
 
     def report(self, _output: bytes) -> AgentReport:
         return AgentReport("finished", 1, "")
@@ -243,7 +248,10 @@ def git_site(
     if submodule:
         run_git(origin, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},{submodule}")
     run_git(origin, "commit", "-qm", "base")
-    document = parse(Worksite(root, Server(root)).boundary(boundary).read_text(), source="boundary.yaml")
+    document = parse(
+        Worksite(root, Server(root)).boundary({"commands.agents": [{"name": "shell"}], **(boundary or {})}).read_text(),
+        source="boundary.yaml",
+    )
     assert isinstance(document, Boundary), document
     (state / "runs" / RUN).mkdir(parents=True)
     for path in (state, state / "runs"):

@@ -109,14 +109,6 @@ class VaultSettings(_Section):
         return self
 
 
-class AgentSettings(_Section):
-    """The agent that works on tickets."""
-
-    mode: Literal["full", "small"] = Field(
-        default="full", description="small: for models that can call no tools; one function of one file."
-    )
-
-
 class SandboxSettings(_Section):
     """User ids for sandboxes of a worker that runs as root."""
 
@@ -143,6 +135,20 @@ class EgressSettings(_Section):
     hosts: dict[str, list[str]] = Field(
         default={}, description="Addresses of hosts by name; others are looked up as the worker's host does."
     )
+
+
+class AgentSettings(_Section):
+    """Which agent does the work, where installed ones are, and an agent of one's own."""
+
+    name: str = Field(default="builtin", min_length=1, description="As `ringfence agents list` shows it.")
+    mode: Literal["full", "small"] = Field(
+        default="full", description="For builtin. small: for models that can call no tools; one function of one file."
+    )
+    directory: LocalPath | None = Field(default=None, description="Installed agents; else `agents` beside the state.")
+    python: LocalPath | None = Field(
+        default=None, description="The tree of a newer interpreter (with bin/python3), for agents that need one."
+    )
+    command: Words = Field(default=(), description="For the agents `command` and `acp`: a program and its arguments.")
 
 
 class Settings(_Section):
@@ -234,6 +240,12 @@ def _anchored(found: Settings, root: Path) -> Settings:
                 update={"state": root / found.worker.state, "boundary": root / found.worker.boundary}
             ),
             "tracker": found.tracker.model_copy(update={"path": root / found.tracker.path}),
+            "agent": found.agent.model_copy(
+                update={
+                    "directory": root / (found.agent.directory or found.worker.state.parent / "agents"),
+                    "python": root / found.agent.python if found.agent.python is not None else None,
+                }
+            ),
             "egress": found.egress.model_copy(
                 update={"authorities": root / found.egress.authorities if found.egress.authorities else None}
             ),

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from ringfence import __version__, points
 from ringfence.adapters import place
-from ringfence.adapters.agents.builtin import BuiltinAgent
 from ringfence.adapters.artifacts.directory import DirectoryArtifacts
 from ringfence.adapters.audit_logs.sqlite import SqliteAuditLog
 from ringfence.adapters.clock import SystemClock
@@ -322,7 +321,7 @@ def _ports(look: Reading, sandboxes: BubblewrapSandboxes, gateway: Gateway, egre
         gateway=gateway,
         egress=egress,
         authorities=points.authorities(look.boundary, settings),
-        agent=BuiltinAgent(small=settings.agent.mode == "small"),
+        agent=points.agent(settings),
         log=look.log,
         artifacts=look.artifacts,
         signer=LocalKey(look.places.state / "keys"),

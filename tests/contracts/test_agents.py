@@ -54,6 +54,10 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
+def last_word(report: AgentReport) -> tuple[str, int, str]:
+    return report.outcome, report.turns, report.message
+
+
 def told(server: ScriptedModel) -> str:
     """What the last tool answer said to the model."""
     return str(server.requests[-1]["messages"][-1]["content"])
@@ -67,7 +71,8 @@ def test_the_agent_fits_its_port() -> None:
 def test_a_change_is_made_and_finished(bench: Bench) -> None:
     with scripted(shell("echo hello > file; cat file; echo oops >&2; exit 3"), finish("wrote it")) as server:
         report, events, code = bench.run(server)
-    assert report == AgentReport("finished", 2, "wrote it")
+    assert last_word(report) == ("finished", 2, "wrote it")
+    assert (report.tools, [step.kind for step in report.steps]) == (1, ["tool"])
     assert code == 0
     assert (bench.checkout / "file").read_text() == "hello\n"
     assert told(server) == "hello\noops\n\n[exit code 3]"
@@ -104,7 +109,7 @@ def test_passing_trouble_is_tried_again(bench: Bench) -> None:
     steps = (refuses(429, Retry_After="0"), refuses(503, Retry_After="0"), cut, finish())
     with scripted(*steps) as server:
         report, events, _ = bench.run(server)
-    assert report == AgentReport("finished", 1, "done")
+    assert last_word(report) == ("finished", 1, "done")
     assert len(server.requests) == 4
     assert [event["event"] for event in events].count("retry") == 3
 
@@ -155,7 +160,7 @@ CLOSE = b'data: {"choices":[{"delta":{},"finish_reason":"tool_calls"}]}\n'
 def test_an_incomplete_answer_is_never_carried_out(bench: Bench, pieces: tuple[bytes, ...]) -> None:
     with scripted(streams(*pieces), finish()) as server:
         report, _, _ = bench.run(server)
-    assert report == AgentReport("finished", 1, "done")
+    assert last_word(report) == ("finished", 1, "done")
     assert len(server.requests) == 2
     assert not (bench.checkout / "done").exists()
 
@@ -163,7 +168,7 @@ def test_an_incomplete_answer_is_never_carried_out(bench: Bench, pieces: tuple[b
 def test_the_same_answer_with_its_closing_events_is_carried_out(bench: Bench) -> None:
     with scripted(streams(TOUCH, CLOSE, b"data: [DONE]\n"), finish()) as server:
         report, _, _ = bench.run(server)
-    assert report == AgentReport("finished", 2, "done")
+    assert last_word(report) == ("finished", 2, "done")
     assert (bench.checkout / "done").exists()
 
 
@@ -234,7 +239,7 @@ def test_an_endless_answer_is_cut_off(bench: Bench) -> None:
 def test_text_without_a_tool_call_is_nudged_once_and_then_given_up(bench: Bench) -> None:
     with scripted(says("all good"), shell("true"), says("really"), says("I am done")) as server:
         report, _, _ = bench.run(server)
-    assert report == AgentReport("gave_up", 4, "I am done")
+    assert last_word(report) == ("gave_up", 4, "I am done")
     assert "called no tool" in str(server.requests[1]["messages"][-1])
 
 
@@ -338,10 +343,9 @@ def end(outcome: str, message: str = "", turns: int = 3) -> bytes:
 def test_the_last_well_formed_word_counts() -> None:
     junk = b'\xff\x00{"event": "end"\n{"event": "end", "outcome": "rich"}\n[]\n{}\n"end"\n' + b"[" * 100_000 + b"\n"
     report = BuiltinAgent().report
-    assert report(junk + end("finished", "early") + junk + end("denied", "late") + junk) == AgentReport(
-        "denied", 3, "late"
-    )
-    assert report(b"") == AgentReport("crashed", 0, "the event stream has no last word")
+    words = junk + end("finished", "early") + junk + end("denied", "late") + junk
+    assert last_word(report(words)) == ("denied", 3, "late")
+    assert last_word(report(b"")) == ("crashed", 0, "the event stream has no last word")
     assert report(b'{"event": "turn", "n": 4}\n' + end("finished")[:-5]).outcome == "crashed"
     assert report(b'{"event": "turn", "n": 4}\n').turns == 4
     assert report(end("finished", "m" * 9_000)) == replace(report(end("finished")), message="m" * 2_000)

@@ -43,7 +43,8 @@ def test_a_ticket_becomes_a_pull_request_with_a_model_that_calls_no_tool(small: 
     assert (code, view.outcome) == (0, "pull_request"), view.detail
     assert small.git("show", f"{view.branch}:twice.py") == "def double(n):\n    return n * 2"
     (ended,) = [event for event in small.events(view.id) if isinstance(event, e.AgentEnded)]
-    assert (ended.agent, ended.outcome, ended.turns) == ("builtin (small)", "finished", 3)
+    assert (ended.agent, ended.outcome, ended.turns) == ("builtin", "finished", 3)
+    assert ended.version.endswith(", small mode")
     assert view.spent.requests == 3
 
 

@@ -87,7 +87,7 @@ def hostile_checkout(place: Path) -> Path:
 def test_a09_agent_configuration_in_the_checkout_is_neither_run_nor_read(tmp_path: Path) -> None:
     with door() as (url, seen):
         report = run(tmp_path, hostile_checkout(tmp_path), url)
-    assert report == AgentReport("finished", 1, "done")
+    assert (report.outcome, report.turns, report.message) == ("finished", 1, "done")
     assert not (tmp_path / "ran").exists()
     assert len(seen) == 1 and CANARY.encode() not in seen[0]
 

@@ -87,8 +87,12 @@ def test_only_settings_reads_the_environment(capsys: pytest.CaptureFixture[str])
     ]
     with capsys.disabled():
         print("\nreaders of the environment:", *(f"  {name}" for name in sorted(set(readers))), sep="\n")
-    # The built-in agent is a program of its own inside the sandbox, whose whole environment is made for it.
-    assert set(readers) <= {"settings.py", "adapters/agents/builtin_program.py"}
+    # Programs of their own inside the sandbox, whose whole environment is made for them.
+    assert set(readers) <= {
+        "settings.py",
+        "adapters/agents/builtin_program.py",
+        "adapters/agents/external/programs/vibe_program.py",
+    }
 
 
 def test_names_are_words_of_the_field() -> None:

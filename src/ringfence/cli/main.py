@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from ringfence.cli import boundary, doctor, host, models, runs, stop, verify, work
+from ringfence.cli import agents, boundary, doctor, host, models, runs, stop, verify, work
 from ringfence.cli import demo as demo_command
 from ringfence.cli import init as init_command
 from ringfence.cli import prove as prove_command
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command("demo")(demo_command.demo)
 app.command("init")(init_command.init)
 app.add_typer(boundary.app, name="boundary")
+app.add_typer(agents.app, name="agents")
 app.command("doctor")(doctor.doctor)
 app.command("prove")(prove_command.prove)
 app.command("context")(work.context)

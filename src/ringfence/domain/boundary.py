@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from ringfence.domain.agents import BUILTIN, AgentUse
 from ringfence.domain.limits import DayLimits as DayLimits
 from ringfence.domain.limits import Limits as Limits
 from ringfence.domain.limits import NetworkLimits as NetworkLimits
@@ -142,6 +143,11 @@ class Commands(Section):
 
     toolchains: dict[str, Toolchain] = Field(description="Read-only trees by name.")
     repositories: dict[str, RepositoryCommands] = Field(description="For each writable repository, its commands.")
+    agents: Annotated[tuple[AgentUse, ...], BeforeValidator(as_tuple)] = Field(
+        default=BUILTIN,
+        json_schema_extra={"default": [{"name": "builtin"}]},
+        description="Agents that may work; any other is refused.",
+    )
 
 
 class Pattern(Section):

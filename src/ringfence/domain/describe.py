@@ -102,6 +102,8 @@ def _branches(boundary: Boundary) -> _Answer:
 
 def _commands(boundary: Boundary) -> _Answer:
     rows: list[tuple[str, ...]] = []
+    agents = ", ".join(use.name for use in boundary.commands.agents) or "none"
+    rows.append(("every repository", "agents that may work", agents, ""))
     for name, commands in boundary.commands.repositories.items():
         known = boundary.commands.toolchains
         tools = tuple(f"{tool}: {known[tool].source} at {known[tool].target}" for tool in commands.toolchains)

@@ -230,9 +230,14 @@ class AgentEnded:
     kind: ClassVar[str] = "agent.ended"
     attempt: int
     agent: str
+    version: str
     outcome: str
     turns: int
+    tools: int
+    input_tokens: int
+    output_tokens: int
     message: str
+    transcript: str  # digest of its steps in our words
 
 
 @dataclass(frozen=True, slots=True)

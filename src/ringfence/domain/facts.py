@@ -238,6 +238,8 @@ def _artifacts(history: tuple[e.Event, ...]) -> tuple[str, ...]:
                 named.append(event.output)
             case e.PatchProduced():
                 named.append(event.diff)
+            case e.AgentEnded():
+                named.append(event.transcript)
             case e.ModelCalled():
                 named += [event.request, event.response]
             case _:

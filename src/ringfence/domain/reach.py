@@ -54,6 +54,9 @@ def _reach(boundary: Boundary) -> Iterator[str]:
     """What may happen under this boundary."""
     for repository in boundary.repositories:
         yield from _reach_of(boundary, repository)
+    for agent in boundary.commands.agents:
+        yield f"agent {agent.name} may work"
+        yield from (f"agent {agent.name} is granted {kind} when it asks" for kind in agent.permissions)
     for route in boundary.models.routes:
         where = "a replay" if route.provider == "replay" else "inside" if route.internal else "outside"
         for name in sent(boundary, route):

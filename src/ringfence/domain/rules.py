@@ -218,6 +218,16 @@ def _collision(changes: tuple[FileChange, ...]) -> Deny | None:
     return None
 
 
+@_closed("commands.agents", Source.WORKER)
+def may_work(boundary: Boundary, agent: str) -> Decision:
+    """Whether this agent may be started at all."""
+    if any(use.name == agent for use in boundary.commands.agents):
+        return Allow("commands.agents")
+    listed = ", ".join(use.name for use in boundary.commands.agents) or "none"
+    detail = f"agent {_shown(agent)} is not listed (listed: {listed})"
+    return Deny("commands.agents", Reason.NOT_LISTED, Source.WORKER, detail)
+
+
 @_closed("models.routes", Source.GATEWAY)
 def may_call_model(boundary: Boundary, repository: str, model: str) -> Decision:
     """Whether content of a repository, and of the context that goes with it, may be sent to this model."""

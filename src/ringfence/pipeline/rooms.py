@@ -18,6 +18,7 @@ from ringfence.domain.boundary import Boundary, RepositoryCommands
 from ringfence.domain.errors import RunStopped
 from ringfence.domain.events import CommandRan, SandboxDestroyed, SandboxStarted
 from ringfence.pipeline.exits import Exits, stop_when_gone
+from ringfence.pipeline.hidden import AT_COLLECTION, HIDDEN, HIDE
 from ringfence.pipeline.trees import remove_tree as remove_tree
 from ringfence.ports.artifacts import Artifacts
 from ringfence.ports.audit_log import AuditLog
@@ -55,6 +56,7 @@ cp /ringfence/index "$GIT_INDEX_FILE"
 filled=$(git ls-files -s -z | sed -zn 's/^160000 [0-9a-f]* 0\t/.\//p' |
     xargs -0r sh -c 'for path; do [ ! -d "$path" ] || find "$path" -mindepth 1 -print -quit; done' sh)
 if [ -n "$filled" ]; then echo "something was put into a submodule: $filled"; exit 1; fi
+hidden_files
 touch -d "@$2" "$GIT_INDEX_FILE"
 git update-index -q --ignore-submodules --refresh --force-write-index || [ $? = 1 ]
 touch -d @4294967295 "$GIT_INDEX_FILE"
@@ -76,7 +78,7 @@ git update-ref refs/heads/agent "$commit"
 unset GIT_WORK_TREE GIT_INDEX_FILE
 exec 1>&3 3>&-
 exec git upload-pack --strict --timeout=300 "$GIT_DIR"
-"""
+""".replace("hidden_files\n", AT_COLLECTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class Room:
     lower: tuple[Path, ...] = ()
     #: What set-up made here: `<sha256> <path>` of each file, each with a NUL at its end. No patch carries it.
     made: bytes = field(default=b"", repr=False)
+    #: What was taken away of it for the agent, as lines of gitignore.
+    hidden: bytes = b""
 
     def workspace(self, *, writable: bool = True) -> Workspace:
         """The tree as a sandbox is given it."""
@@ -188,6 +192,19 @@ class Rooms:
         remove_tree(path)
         return replace(tree, path=path, lower=(*tree.levels, *beneath))
 
+    def hide(self, room: Room, hidden: tuple[str, ...]) -> Room:
+        """Take away what matches gitignore patterns; it is not missed when the tree is taken in."""
+        if not hidden:
+            return room
+        room = replace(room, hidden="".join(f"{pattern}\n" for pattern in hidden).encode())
+        spec = self._git_spec("hide", ("sh", "-c", HIDE), room.workspace(), room.source)
+        outcome, digest = self.run(_with_own_index(spec, room))
+        if outcome.exit_code != 0:
+            raise RunStopped(
+                "checkout_failed", "the agent's tree could not be made", where=f"{_end(outcome)} ({digest})"
+            )
+        return room
+
     def remove(self, room: Room) -> None:
         """Take a tree away; that of a quarantined run stays, and goes with the run when it is released."""
         if not self._paused():
@@ -227,18 +244,24 @@ class Rooms:
                 )
 
     def run(
-        self, spec: SandboxSpec, *, held: Callable[[HeldSandbox], Callable[[], str | None]] | None = None
+        self,
+        spec: SandboxSpec,
+        *,
+        held: Callable[[HeldSandbox], Callable[[], str | None]] | None = None,
+        output: Callable[[bytes], None] | None = None,
     ) -> tuple[Outcome, str]:
         """Run a command in a sandbox; its outcome and the digest of its redacted output.
 
         `held` is called while the command waits (to open doors) and gives a further reason to stop.
+        `output` sees every piece of what the command prints.
         """
         self._require_wanted()
         with self._sandboxes.hold(spec) as sandbox:
             self._started(spec, sandbox)
             with self._exits.open(spec, sandbox) as gone:
                 further = held(sandbox) if held else lambda: None
-                outcome = sandbox.run(stop=lambda: self._stop() or gone() or further(), paused=self._paused)
+                stop = lambda: self._stop() or gone() or further()  # noqa: E731
+                outcome = sandbox.run(output=output, stop=stop, paused=self._paused)
                 code = gone()
         digest = self._ended(spec, outcome)
         stop_when_gone(code)
@@ -248,17 +271,7 @@ class Rooms:
         """Take the tree of a room into the intake as `ref`, through upload-pack run inside a sandbox."""
         argv = ("sh", "-c", _COLLECT, "sh", parent, str(room.index_time))
         spec = self._git_spec("collect", argv, room.workspace(writable=False), room.source)
-        spec = replace(
-            spec,
-            environment={
-                **spec.environment,
-                "GIT_DIR": "/tmp/collect",  # noqa: S108 - the sandbox's own tmpfs
-                "GIT_WORK_TREE": "/workspace",
-                "GIT_INDEX_FILE": "/tmp/index",  # noqa: S108
-                **{f"GIT_{who}_{what}": "agent" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
-            },
-            files={**spec.files, "/ringfence/index": room.index, "/ringfence/made": room.made},
-        )
+        spec = _with_own_index(spec, room)
         self._require_wanted()
         ours, theirs = socket.socketpair()
 
@@ -335,6 +348,21 @@ class Rooms:
         if reason := "quarantined" if self._paused() else self._stop():
             raise RunStopped(reason, "the run was ended while a command ran")
         return digest
+
+
+def _with_own_index(spec: SandboxSpec, room: Room) -> SandboxSpec:
+    """Git with a git directory and an index of the worker's: those of the tree are read by nobody but the agent."""
+    return replace(
+        spec,
+        environment={
+            **spec.environment,
+            "GIT_DIR": "/tmp/collect",  # noqa: S108 - the sandbox's own tmpfs
+            "GIT_WORK_TREE": "/workspace",
+            "GIT_INDEX_FILE": "/tmp/index",  # noqa: S108
+            **{f"GIT_{who}_{what}": "agent" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+        },
+        files={**spec.files, "/ringfence/index": room.index, "/ringfence/made": room.made, HIDDEN: room.hidden},
+    )
 
 
 def _read_index(path: Path) -> tuple[bytes, int]:

@@ -1,6 +1,6 @@
 """The port of agents: each is a program that runs inside the sandbox and reaches a model only through its door."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +16,7 @@ class AgentTask:
     door: str  # root URL of the gateway inside the sandbox, without /v1
     turns: int
     seconds: float
+    permissions: tuple[str, ...] = ()  # kinds of tool calls that are granted when the agent asks first
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,24 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentStep:
+    """One thing that an agent said it did. `kind`: "turn", "tool", "message" or "fault"."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class AgentReport:
     """What the agent's event stream said. `outcome`: "finished", "gave_up", "turns", "time", "denied", "crashed"."""
 
     outcome: str
     turns: int
     message: str
+    tools: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    steps: tuple[AgentStep, ...] = ()
 
 
 class Agent(Protocol):
@@ -42,13 +55,27 @@ class Agent(Protocol):
 
     @property
     def name(self) -> str:
-        """For the log and the pull request."""
+        """For the boundary, the log and the pull request."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Which version of it is started."""
+        ...
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """Paths of a repository, as gitignore patterns, that this agent would obey, and so is not shown."""
         ...
 
     def launch(self, task: AgentTask) -> Launch:
-        """The command line, environment and files of a start."""
+        """The command line, environment and files of a start. Errors: `ControlMissing` when it is not installed."""
+        ...
+
+    def watch(self) -> Callable[[bytes], int]:
+        """Takes the event stream piece by piece and says how many turns there were; never raises."""
         ...
 
     def report(self, output: bytes) -> AgentReport:
-        """Read the event stream; a stream without a last word is a crash."""
+        """Read the event stream; a stream without a last word is a crash. Never raises."""
         ...

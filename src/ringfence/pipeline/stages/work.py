@@ -4,6 +4,7 @@ The stage holds no secret and no grant. What the agent says about itself is reco
 the objects that were taken in decide.
 """
 
+import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -15,11 +16,11 @@ from ringfence.domain.decision import Deny
 from ringfence.domain.errors import RunStopped
 from ringfence.domain.events import AgentEnded, PatchProduced, PatchRefused
 from ringfence.domain.patch import FileChange, Patch
-from ringfence.domain.rules import judge_patch
+from ringfence.domain.rules import judge_patch, may_work
 from ringfence.pipeline.doors import DoorPlan
 from ringfence.pipeline.doors import policy as door_policy
 from ringfence.pipeline.rooms import Room, Rooms, Source
-from ringfence.ports.agent import Agent, AgentTask
+from ringfence.ports.agent import Agent, AgentReport, AgentTask
 from ringfence.ports.artifacts import Artifacts
 from ringfence.ports.audit_log import AuditLog
 from ringfence.ports.clock import Clock
@@ -66,8 +67,10 @@ class Bench:
 
 def attempt(task: Assignment, bench: Bench, intake_path: Path) -> Patch:
     """Let the agent work once and take its tree in as a candidate commit. Errors: `RunStopped` with the reason."""
+    _require_approved(bench)
     room = bench.rooms.ready(f"agent-{task.attempt}", task.source)
     try:
+        room = bench.rooms.hide(room, bench.agent.hidden)
         _run_agent(task, bench, room)
         ref = f"refs/quarantine/{task.attempt}"
         bench.rooms.collect(room, bench.intake, intake_path, parent=task.start, ref=ref)
@@ -76,13 +79,31 @@ def attempt(task: Assignment, bench: Bench, intake_path: Path) -> Patch:
     return _candidate(task, bench, intake_path, ref)
 
 
+def _require_approved(bench: Bench) -> None:
+    decision = may_work(bench.boundary, bench.agent.name)
+    if isinstance(decision, Deny):
+        raise RunStopped(
+            "agent_not_approved",
+            f"the boundary does not let this agent work (rule {decision.rule})",
+            where=decision.detail,
+            mend="have the agent added to commands.agents, or name another one in the settings",
+        )
+
+
 def _run_agent(task: Assignment, bench: Bench, room: Room) -> None:
     limits = bench.boundary.limits
     plan = DoorPlan(task.run, f"agent/{task.attempt}", task.repository, task.spent)
     policy = door_policy(plan, bench.boundary, bench.log, bench.clock)
     seconds = max(1.0, policy.seconds or 0.0)
     launch = bench.agent.launch(
-        AgentTask(task.brief, policy.model, f"http://127.0.0.1:{DOOR}", limits.run.turns, seconds)
+        AgentTask(
+            brief=task.brief,
+            model=policy.model,
+            door=f"http://127.0.0.1:{DOOR}",
+            turns=limits.run.turns,
+            seconds=seconds,
+            permissions=next(u.permissions for u in bench.boundary.commands.agents if u.name == bench.agent.name),
+        )
     )
     spec = bench.rooms.spec("agent", launch.argv, room, seconds)
     beside = tuple(Mount(other.path, f"/context/{name}") for name, other in task.context)
@@ -94,22 +115,58 @@ def _run_agent(task: Assignment, bench: Bench, room: Room) -> None:
         doors=(*spec.doors, DOOR),
     )
     opened: list[OpenDoor] = []
+    turns = _Turns(bench.agent, limits.run.turns)
     with ExitStack() as doors:
 
         def open_door(sandbox: HeldSandbox) -> Callable[[], str | None]:
             opened.append(doors.enter_context(bench.gateway.open(sandbox.doors[DOOR], policy)))
-            return opened[0].denied
+            return lambda: opened[0].denied() or turns.spent()
 
-        outcome, digest = bench.rooms.run(spec, held=open_door)
+        outcome, digest = bench.rooms.run(spec, held=open_door, output=turns.take)
         denied = opened[0].denied()
     report = bench.agent.report(bench.artifacts.get(digest))
     ended = outcome.stopped or report.outcome
-    bench.log.append(task.run, AgentEnded(task.attempt, bench.agent.name, ended, report.turns, report.message[:2000]))
+    _record_end(task, bench, ended, report)
     if denied is not None:
         # A final no of the gateway ends the run, however the agent took it.
         raise RunStopped(denied, "the model gateway said no for good", where=report.message[:500])
     if ended not in ("finished", "gave_up", "turns"):
         raise RunStopped(f"agent_{ended}", f"the agent ended with {ended!r}", where=report.message[:500])
+
+
+class _Turns:
+    """The worker's own limit on turns, whatever the agent was told of it."""
+
+    def __init__(self, agent: Agent, limit: int) -> None:
+        self._count = agent.watch()
+        self._limit = limit
+        self._seen = 0
+
+    def take(self, piece: bytes) -> None:
+        """A piece of the agent's event stream."""
+        self._seen = self._count(piece)
+
+    def spent(self) -> str | None:
+        """The reason to end an agent that took more than it has."""
+        return "turns" if self._seen > self._limit else None
+
+
+def _record_end(task: Assignment, bench: Bench, ended: str, report: AgentReport) -> None:
+    """Write down what the agent said of itself, its steps in our words as an artifact."""
+    steps = "".join(json.dumps({"kind": step.kind, "text": step.text}) + "\n" for step in report.steps)
+    event = AgentEnded(
+        attempt=task.attempt,
+        agent=bench.agent.name,
+        version=bench.agent.version,
+        outcome=ended,
+        turns=report.turns,
+        tools=report.tools,
+        input_tokens=report.input_tokens,
+        output_tokens=report.output_tokens,
+        message=report.message[:2000],
+        transcript=bench.artifacts.put(steps.encode()),
+    )
+    bench.log.append(task.run, event)
 
 
 def _candidate(task: Assignment, bench: Bench, intake: Path, ref: str) -> Patch:

@@ -1,0 +1,1 @@
+"""Agents that others wrote, run as they are: a table of entries, and what installs, starts and reads them."""

@@ -1,0 +1,72 @@
+"""What an agent would obey is not in its tree, is not lost, and is in the patch when the agent writes it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gitsite import GitSite, git_site
+
+FILES = {
+    "value.txt": "1\n",
+    ".opencode/plugin/x.js": "run()\n",
+    "deep/.opencode/x.js": "run()\n",
+    ".env": "A=1\n",
+    "deep/.env": "A=2\n",
+    "odd name/.mcp.json": "{}\n",
+}
+HIDDEN = (".opencode", "/.env", ".mcp.json")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[GitSite]:
+    with git_site(tmp_path / "site", FILES) as made:
+        yield made
+
+
+def files(top: Path) -> list[str]:
+    found = (path.relative_to(top) for path in top.rglob("*") if path.is_file())
+    return sorted(str(path) for path in found if path.parts[0] != ".git")
+
+
+def test_what_is_hidden_is_not_in_the_tree_and_not_in_the_patch(site: GitSite) -> None:
+    room = site.rooms.hide(site.rooms.make("agent-1", site.source), HIDDEN)
+    assert files(room.path) == ["deep/.env", "value.txt"]
+    site.inside(room, 'test -z "$(git status --porcelain)" && echo 2 > value.txt')
+    assert list(site.collect(room)) == ["value.txt"]
+
+
+def test_what_the_agent_writes_in_a_hidden_place_is_in_the_patch(site: GitSite) -> None:
+    room = site.rooms.hide(site.rooms.make("agent-1", site.source), HIDDEN)
+    site.inside(
+        room, "mkdir -p .opencode/plugin; cd .opencode; echo other > plugin/x.js; echo new > y.js; echo B > ../.env"
+    )
+    found = site.collect(room)
+    assert {path: site.content(change) for path, change in found.items()} == {
+        ".opencode/plugin/x.js": b"other\n",
+        ".opencode/y.js": b"new\n",
+        ".env": b"B\n",
+    }
+
+
+def test_a_hidden_file_that_comes_back_as_it_was_is_no_change(site: GitSite) -> None:
+    room = site.rooms.hide(site.rooms.make("agent-1", site.source), HIDDEN)
+    site.inside(room, "git show HEAD:.env > .env; echo 2 > value.txt")
+    assert list(site.collect(room)) == ["value.txt"]
+
+
+def test_what_set_up_made_in_a_hidden_place_is_taken_away_too(site: GitSite) -> None:
+    room = site.rooms.make("agent-1", site.source)
+    site.inside(
+        room,
+        "echo made > .opencode/plugin/made.js; ln -s deep .claude; mkdir -p new/.opencode; echo x > new/.opencode/y",
+    )
+    room = site.rooms.hide(room, (*HIDDEN, ".claude"))
+    assert files(room.path) == ["deep/.env", "value.txt"]
+    assert not (room.path / ".claude").is_symlink()
+
+
+def test_a_link_or_a_file_in_place_of_a_hidden_folder_is_in_the_patch(site: GitSite) -> None:
+    room = site.rooms.hide(site.rooms.make("agent-1", site.source), HIDDEN)
+    site.inside(room, "ln -s deep .opencode")
+    assert ".opencode" in site.collect(room)
