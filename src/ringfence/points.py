@@ -86,6 +86,8 @@ def gateway(
                 models=route.models,
                 credential=opened.get(route.credential or ""),
                 protocols=route.spoken,
+                region=route.region or "",
+                api_version=route.api_version or "",
             )
             for route in boundary.models.routes
         )
