@@ -1,5 +1,6 @@
 """The boundary's section on models: the approved ways to one, and what happens when one fails."""
 
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
@@ -10,6 +11,11 @@ from ringfence.domain.section import Names, Seconds, Section, as_tuple
 from ringfence.domain.wires import SPOKEN, Wire
 
 DataClass = Literal["public", "internal", "confidential", "restricted"]
+
+
+def _as_text(value: object) -> object:
+    """A day as it was written: YAML reads one where a version by date stands."""
+    return value.isoformat() if isinstance(value, date) else value
 
 
 class Route(Section):
@@ -26,7 +32,7 @@ class Route(Section):
         "or /openai with `api_version`. bedrock: the host alone. vertex: up to and with "
         "/v1/projects/PROJECT/locations/REGION. replay: absolute path of the recorded script."
     )
-    api_version: str | None = Field(
+    api_version: Annotated[str | None, BeforeValidator(_as_text)] = Field(
         default=None,
         pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:-preview)?$",
         description="azure with an endpoint that ends in /openai: which version of its interface is asked.",
