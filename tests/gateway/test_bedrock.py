@@ -11,7 +11,9 @@ from cloud_upstream import ACCESS, HIDDEN, Signable, bedrock, chunk, failure, fr
 from model_upstream import Behaviour, Upstream, answer, stream, upstream
 from speakers import MESSAGES
 
+from ringfence.broker.redacting import LearningRedactor
 from ringfence.domain.errors import InputError
+from ringfence.points import secrets_in
 from ringfence.ports.broker import Secret
 
 TOKEN = "FwoGZXIvYXdzEBYaDH+session/token=="
@@ -193,6 +195,16 @@ def test_a_credential_of_another_form_starts_no_gateway(start: Start, credential
     with pytest.raises(InputError, match="credential of a Bedrock route cannot be read") as failed:
         start(config)
     assert not re.search("wJalr|AKID", str(failed.value))
+
+
+def test_each_key_in_the_credential_is_known_to_redaction_by_itself() -> None:
+    redactor = LearningRedactor((), ())
+    for part in secrets_in(keys(SessionToken=TOKEN)):
+        redactor.learn(part)
+    seen = redactor.redact_text(f"{ACCESS} {HIDDEN} {TOKEN}")
+    assert ACCESS in seen
+    assert HIDDEN not in seen and TOKEN not in seen
+    assert [part.reveal() for part in secrets_in(Secret("sk-plain"))] == ["sk-plain"]
 
 
 def test_the_keys_do_not_cross_a_network_in_clear(start: Start) -> None:

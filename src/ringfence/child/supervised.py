@@ -60,19 +60,9 @@ class Child:
         """Start it. It dies with the thread that calls this."""
         there = (self._control_there.fileno(), self._doors_there.fileno())
         user = str(self._user) if os.geteuid() == 0 else "-"
+        told = (self._module, *map(str, there), user, *self._words)
         self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-I",
-                "-S",
-                "-c",
-                _BOOT,
-                *_import_paths(),
-                self._module,
-                *map(str, there),
-                user,
-                *self._words,
-            ],
+            [sys.executable, "-I", "-S", "-c", _BOOT, *_import_paths(), *told],
             env={},
             pass_fds=there,
             stdin=subprocess.DEVNULL,
