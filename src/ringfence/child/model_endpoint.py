@@ -51,7 +51,7 @@ class ModelEndpoint:
         try:
             named = {name for name, _ in headers}
             plain = (header for header in self._plain() if header[0] not in named)
-            yield await link.exchange(self._url.path + target, (*plain, *headers), body)
+            yield await link.exchange(self._url.path + target or "/", (*plain, *headers), body)
             await self._keep(link)
         finally:
             link.drop()
