@@ -9,7 +9,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from secrets import token_hex
@@ -48,6 +48,9 @@ _BUNDLES = tuple(
     for path in ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 )
 
+#: Of the credentials of clouds (docs/gateway.md), what must never be seen.
+_SECRET_PARTS = ("SecretAccessKey", "SessionToken", "private_key")
+
 
 class NoDoors:
     """For what calls no model and reaches no host: there is no door."""
@@ -77,7 +80,8 @@ def gateway(
     named = {route.credential for route in boundary.models.routes if route.credential is not None}
     with held(secrets, sorted(named)) as opened:
         for secret in opened.values():
-            redactor.learn(secret)
+            for part in secrets_in(secret):
+                redactor.learn(part)
         routes = tuple(
             RouteConfig(
                 name=route.name,
@@ -86,6 +90,8 @@ def gateway(
                 models=route.models,
                 credential=opened.get(route.credential or ""),
                 protocols=route.spoken,
+                region=route.region or "",
+                api_version=route.api_version or "",
             )
             for route in boundary.models.routes
         )
@@ -171,6 +177,15 @@ def _opened(keys: tuple[SecretSources, LearningRedactor] | None, names: set[str]
         for secret in opened.values():
             redactor.learn(secret)
         yield opened
+
+
+def secrets_in(secret: Secret) -> tuple[Secret, ...]:
+    """A credential, and of a cloud's, which is a JSON object, what is secret in it: each can be repeated by itself."""
+    told: object = None
+    with suppress(ValueError, RecursionError):  # most are no JSON
+        told = json.loads(secret.reveal())
+    found = [told.get(name) for name in _SECRET_PARTS] if isinstance(told, dict) else []
+    return (secret, *(Secret(part) for part in found if isinstance(part, str) and part))
 
 
 def _certificates(bundle: bytes) -> str:

@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 from contextlib import ExitStack
+from datetime import date
 from typing import Any
 
 from ringfence.domain import events as e
@@ -24,7 +25,7 @@ def route(door: str, *models: str, name: str = "inside") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def furnish(site: Worksite, *routes: dict[str, Any]) -> None:
+def furnish(site: Worksite, *routes: dict[str, Any], **more: Any) -> None:
     key = site.root / "secrets" / "model"
     key.touch(mode=0o600)
     key.write_text(KEY)
@@ -32,7 +33,7 @@ def furnish(site: Worksite, *routes: dict[str, Any]) -> None:
     names = [*SECRETS, {"name": "model-key", "purpose": "model"}]
     first = routes[0]
     default = f"{first['name']}/{first['models'][-1]}"
-    site.boundary({"models.routes": list(routes), "models.default": default, "secrets": names})
+    site.boundary({"models.routes": list(routes), "models.default": default, "secrets": names, **more})
 
 
 def checked(site: Worksite, *options: str) -> tuple[int, list[dict[str, Any]], str]:
@@ -72,6 +73,18 @@ def test_every_model_of_every_route_is_asked_when_wanted(site: Worksite) -> None
         assert (code, [row["model"] for row in rows]) == (0, ["first", "second", "third"])
         _, once, _ = checked(site)
     assert [row["model"] for row in once] == ["second", "third"]
+
+
+def test_what_a_check_costs_is_told_by_the_table_of_prices_with_its_date(site: Worksite) -> None:
+    with scripted(READY) as server:
+        table = [{"model": "inside/local-model", "input": 1000.0, "output": 2000.0}]
+        prices = {"currency": "EUR", "as_of": date(2026, 3, 1), "table": table}
+        furnish(site, route(server.door, "local-model", "free-model"), **{"models.prices": prices})
+        _, rows, log = checked(site, "--every-model")
+    (called,) = [event for event in site.events(log) if isinstance(event, e.ModelCalled) and event.cost]
+    amount = called.input_tokens / 1000 + called.output_tokens / 500
+    assert rows[0]["cost"] == f"about {amount:.4f} EUR by the prices of 2026-03-01"
+    assert rows[1]["cost"] == "no price in the boundary"
 
 
 FAULTS: dict[str, tuple[Step, str, str]] = {

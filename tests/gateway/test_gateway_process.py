@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from agent_side import KEY, POLICY, USER, Records, Start, listening, route
+from cloud_upstream import Google
 from model_upstream import either, silent, upstream
 
 from ringfence.domain.errors import ControlMissing, InputError
@@ -112,6 +113,49 @@ def test_the_process_imports_little(start: Start) -> None:
         "ringfence.domain.decision", "ringfence.domain.errors", "ringfence.domain.failures", "ringfence.domain.money",
         "ringfence.domain.wires",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "packages"),
+    [
+        ("openai", set()), ("azure", set()), ("bedrock", {"botocore", "dateutil", "six", "urllib3"}),
+        ("vertex", {"cryptography", "_cffi_backend", "_openssl"}),
+    ],
+)  # fmt: skip
+def test_a_vendors_library_is_imported_for_its_own_routes_and_whole_before_keys_come(
+    kind: str, packages: set[str]
+) -> None:
+    # E12. What is imported after the change of user may not be readable any more, and would fail within a run.
+    code = (
+        "import asyncio, encodings.idna, ssl, sys; sys.path += sys.argv[1:3]\n"
+        "import ringfence.gateway_main as gateway\n"
+        "from ringfence.ports.broker import Secret\n"
+        "from ringfence.ports.model_provider import ProviderRequest\n"
+        "make = gateway._maker(sys.argv[3])\n"
+        "before = set(sys.modules)\n"
+        "print(*sorted({name.split('.')[0] for name in before} - set(sys.stdlib_module_names)))\n"
+        "config = {'endpoint': 'http://127.0.0.1:1', 'authorities': '', 'region': 'eu-west-1', 'api_version': ''}\n"
+        "request = ProviderRequest(sys.argv[4], 'm', False, (), b'{}')\n"
+        "async def ask():\n"
+        "    provider = make(config, Secret(sys.argv[5]))\n"
+        "    try:\n"
+        "        async with provider.ask(request): pass\n"
+        "    except Exception as error: print(type(error).__name__)\n"
+        "asyncio.run(ask())\n"
+        "print(*sorted(set(sys.modules) - before))\n"
+    )
+    import h11
+
+    import ringfence
+
+    paths = [str(Path(module.__file__ or "").parents[1]) for module in (ringfence, h11)]
+    wire = {"bedrock": "messages", "vertex": "gemini"}.get(kind, "chat")
+    keys = {"bedrock": '{"AccessKeyId": "A", "SecretAccessKey": "B"}', "vertex": Google(either).account(1)}
+    command = [sys.executable, "-I", "-S", "-c", code, *paths, kind, wire, keys.get(kind, KEY)]
+    found, failed, later = subprocess.run(command, capture_output=True, check=True, text=True).stdout.split("\n")[:3]
+    assert set(found.split()) == {"__main__", "h11", "ringfence", *packages}
+    assert failed == "HostFailed"  # nobody listens there: it got as far as that
+    assert later == ""
 
 
 def test_a_path_file_of_a_package_does_not_run_in_it(start: Start) -> None:

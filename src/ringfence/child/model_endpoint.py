@@ -44,18 +44,30 @@ class ModelEndpoint:
     async def post(self, target: str, headers: Headers, body: bytes) -> AsyncIterator[ProviderAnswer]:
         """Send JSON to a target below the base URL (`/chat/completions`), with these headers beside the plain ones.
 
+        One that has the name of a plain one stands in its place.
         Errors: `HostFailed` when nothing came back.
         """
         link = await self._link()
         try:
-            yield await link.exchange(self._url.path + target, (*self._plain(), *headers), body)
+            named = {name for name, _ in headers}
+            plain = (header for header in self._plain() if header[0] not in named)
+            yield await link.exchange(self._url.path + target or "/", (*plain, *headers), body)
             await self._keep(link)
         finally:
             link.drop()
 
+    def address(self, target: str) -> str:
+        """The whole URL of a target, as a signature needs it."""
+        return f"{self._url.scheme}://{self._url.netloc}{self._url.path}{target}"
+
+    @property
+    def host(self) -> str:
+        """What stands in the header `host`."""
+        return self._url.netloc
+
     def _plain(self) -> Headers:
         return (
-            ("host", self._url.netloc),
+            ("host", self.host),
             ("content-type", "application/json"),
             ("accept", "application/json, text/event-stream"),
             ("accept-encoding", "identity"),

@@ -63,6 +63,7 @@ class Point(Generic[R]):
     read: Callable[[Frame], R]
     #: Called from several threads; when it returns, it is on record, and when it raises, it is denied.
     record: Callable[[R], Answer | None]
+    words: tuple[str, ...] = ()  # what its program must know before it is confined; nothing secret
 
     def gone(self) -> ControlMissing:
         """What to say when it is not there."""
@@ -134,7 +135,7 @@ class DoorProcess(Generic[R]):
             mend = "give it a user of its own, with a uid that nothing else has"
             raise ControlMissing(f"the {self._point.name} would run as root", mend=mend)
         first = self._first()
-        self._running = Child(self._point.module, self._user, self._patience)
+        self._running = Child(self._point.module, self._user, self._patience, self._point.words)
         name = self._point.code
         self._thread = threading.Thread(target=self._live, args=(self._running, first), name=name, daemon=True)
         self._thread.start()

@@ -31,11 +31,12 @@ _SEND_SECONDS = 10
 class Child:
     """The process and the two sockets to it; says when it is gone, and ends it when it does not answer.
 
-    `module` is what is started: its `main` gets the descriptors of both sockets and a user id or `-`.
+    `module` is what is started: its `main` gets the descriptors of both sockets, a user id or `-`, and `words`.
     """
 
-    def __init__(self, module: str, user: int | None, patience: float) -> None:
+    def __init__(self, module: str, user: int | None, patience: float, words: tuple[str, ...] = ()) -> None:
         self._module = module
+        self._words = words
         self._user = user
         self._patience = patience
         self._control, self._control_there = socket.socketpair()
@@ -59,8 +60,9 @@ class Child:
         """Start it. It dies with the thread that calls this."""
         there = (self._control_there.fileno(), self._doors_there.fileno())
         user = str(self._user) if os.geteuid() == 0 else "-"
+        told = (self._module, *map(str, there), user, *self._words)
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _BOOT, *_import_paths(), self._module, *map(str, there), user],
+            [sys.executable, "-I", "-S", "-c", _BOOT, *_import_paths(), *told],
             env={},
             pass_fds=there,
             stdin=subprocess.DEVNULL,

@@ -113,13 +113,16 @@ def _given(look: "Reading", route: "Route") -> str:
 
 
 def _policy(look: "Reading", run: str, route: "Route", model: str) -> "DoorPolicy":
+    from ringfence.domain.money import FREE
     from ringfence.ports.gateway import DoorPolicy
 
-    limits = look.boundary.models
+    limits, prices = look.boundary.models, look.boundary.models.prices
     return DoorPolicy(
         run=run, door=f"{route.name}/{model}", model=model, route=route.name,
         requests=_REQUESTS, input_tokens=_INPUT, output_tokens=_OUTPUT,
         first_byte_timeout=float(limits.first_byte_timeout), idle_timeout=float(limits.idle_timeout),
+        rate=(prices.rate(route.name, model) if prices else None) or FREE,
+        currency=prices.currency if prices else "", as_of=prices.as_of.isoformat() if prices else "",
     )  # fmt: skip
 
 
@@ -178,8 +181,18 @@ def _row(look: "Reading", route: "Route", model: str, said: "Reply", ended: "lis
         input_tokens=sum(call.input_tokens for call in ended),
         output_tokens=sum(call.output_tokens for call in ended),
         estimated=any(call.tokens_estimated for call in ended),
-        cost="nothing: a recording" if replay else "no price in the boundary",
+        cost="nothing: a recording" if replay else _cost(look, route, model, sum(call.cost for call in ended)),
     )
+
+
+def _cost(look: "Reading", route: "Route", model: str, money: int) -> str:
+    """By the boundary's table of prices, with its date: a bill is the provider's."""
+    from ringfence.domain.money import shown
+
+    prices = look.boundary.models.prices
+    if prices is None or prices.rate(route.name, model) is None:
+        return "no price in the boundary"
+    return f"about {shown(money)} {prices.currency} by the prices of {prices.as_of.isoformat()}"
 
 
 def _line(row: Checked) -> str:

@@ -1,5 +1,6 @@
 """The boundary's section on models: the approved ways to one, and what happens when one fails."""
 
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
@@ -12,22 +13,35 @@ from ringfence.domain.wires import SPOKEN, Wire
 DataClass = Literal["public", "internal", "confidential", "restricted"]
 
 
+def _as_text(value: object) -> object:
+    """A day as it was written: YAML reads one where a version by date stands."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
 class Route(Section):
     """One approved way to a model."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="A short name for reports.")
-    provider: Literal["replay", "openai", "anthropic", "gemini"] = Field(
+    provider: Literal["replay", "openai", "anthropic", "gemini", "azure", "bedrock", "vertex"] = Field(
         description="replay: a recorded script, no model. openai, anthropic, gemini: that company, or any endpoint "
-        "that speaks as it does."
+        "that speaks as it does. azure: Azure OpenAI. bedrock: Anthropic's models at AWS Bedrock. vertex: Google's and "
+        "Anthropic's models at Vertex AI."
     )
     endpoint: str = Field(
-        description="Base URL up to and with the version (/v1, for gemini /v1beta). replay: absolute path of the "
-        "recorded script."
+        description="Base URL up to and with the version (/v1, for gemini /v1beta). azure: up to and with /openai/v1, "
+        "or /openai with `api_version`. bedrock: the host alone. vertex: up to and with "
+        "/v1/projects/PROJECT/locations/REGION. replay: absolute path of the recorded script."
+    )
+    api_version: Annotated[str | None, BeforeValidator(_as_text)] = Field(
+        default=None,
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:-preview)?$",
+        description="azure with an endpoint that ends in /openai: which version of its interface is asked.",
     )
     protocols: Annotated[tuple[Wire, ...], BeforeValidator(as_tuple)] = Field(
         default=(),
         description="What agents may speak to it: chat (Chat Completions), responses, messages, gemini. Left out: "
-        "chat and responses for openai, messages for anthropic, gemini for gemini, all four for replay.",
+        "chat and responses for openai and azure, messages for anthropic and bedrock, gemini for gemini, gemini and "
+        "messages for vertex, all four for replay.",
     )
     models: Names = Field(min_length=1, description="Model names that may be asked for; no patterns.")
     credential: str | None = Field(
@@ -43,7 +57,10 @@ class Route(Section):
         min_length=1, description="The provider's retention: disabled, or by which contract restricted."
     )
     region: str | None = Field(
-        default=None, min_length=1, description="Where the provider works on what is sent, in words; needed outside."
+        default=None,
+        min_length=1,
+        description="Where the provider works on what is sent, in words; needed outside. bedrock and vertex: the name "
+        "of the region, to which requests are bound.",
     )
     internal: bool = Field(default=False, description="True when the endpoint is inside the organisation.")
 

@@ -11,4 +11,7 @@ SPOKEN: dict[str, tuple[Wire, ...]] = {
     "openai": ("chat", "responses"),
     "anthropic": ("messages",),
     "gemini": ("gemini",),
+    "azure": ("chat", "responses"),
+    "bedrock": ("messages",),
+    "vertex": ("gemini", "messages"),
 }

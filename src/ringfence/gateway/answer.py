@@ -7,7 +7,7 @@ byte, but everything from the finishing event on is held until the exchange is o
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,23 +37,34 @@ class Usage:
 
 
 class Scrubber:
-    """Takes one credential out of whatever goes back to an agent."""
+    """Takes one credential, and the secrets that travel in its place, out of whatever goes back to an agent."""
 
-    def __init__(self, credential: str | None) -> None:
-        self.credential = credential or ""
+    def __init__(self, credential: str | None, derived: Callable[[], tuple[str, ...]] = tuple) -> None:
+        self._given = (credential,) if credential else ()
+        self._derived = derived
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """All that must not go back, as of now."""
+        return (*self._given, *self._derived())
 
     def raw(self, content: bytes) -> bytes:
-        """Bytes without the credential as it is written."""
-        return content.replace(self.credential.encode(), _REDACTED.encode()) if self.credential else content
+        """Bytes without the secrets as they are written."""
+        for secret in self.secrets:
+            content = content.replace(secret.encode(), _REDACTED.encode())
+        return content
 
     def found(self, value: object) -> bool:
-        """Whether any text of a JSON value holds the credential, however it was escaped."""
-        return bool(self.credential) and any(self.credential in text for _, text in _texts(value))
+        """Whether any text of a JSON value holds a secret, however it was escaped."""
+        secrets = self.secrets
+        return bool(secrets) and any(secret in text for _, text in _texts(value) for secret in secrets)
 
     def clean(self, value: object) -> Any:
-        """The value with the credential replaced in every text."""
+        """The value with the secrets replaced in every text."""
         if isinstance(value, str):
-            return value.replace(self.credential, _REDACTED)
+            for secret in self.secrets:
+                value = value.replace(secret, _REDACTED)
+            return value
         if isinstance(value, list):
             return [self.clean(item) for item in value]
         if isinstance(value, dict):
@@ -61,11 +72,15 @@ class Scrubber:
         return value
 
     def overlap(self, text: str) -> int:
-        """How many characters at the end of a text are a beginning of the credential."""
-        if self.credential[:_SHORTEST_HELD] not in text:
-            return 0  # too short an overlap to wait for, and nearly always the case
-        longest = min(len(text), len(self.credential) - 1)
-        return next((n for n in range(longest, 0, -1) if text.endswith(self.credential[:n])), 0)
+        """How many characters at the end of a text are a beginning of a secret."""
+        return max((_overlap(text, secret) for secret in self.secrets), default=0)
+
+
+def _overlap(text: str, secret: str) -> int:
+    if secret[:_SHORTEST_HELD] not in text:
+        return 0  # too short an overlap to wait for, and nearly always the case
+    longest = min(len(text), len(secret) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(secret[:n])), 0)
 
 
 def _texts(value: object, path: tuple[object, ...] = ()) -> Iterator[tuple[tuple[object, ...], str]]:
@@ -143,7 +158,7 @@ def _error_text(body: bytes, scrub: Scrubber) -> str:
         parsed = load(body)
     except ValueError:
         return ""
-    error = parsed.get("error") if isinstance(parsed, dict) else None
+    error = (parsed.get("error") or parsed.get("message")) if isinstance(parsed, dict) else None
     if isinstance(error, dict):
         kinds = [error.get(name) for name in ("code", "status", "type")]
         parts = [next((kind for kind in kinds if isinstance(kind, str)), None), error.get("message")]
@@ -261,14 +276,15 @@ class AnswerStream:
         return ready
 
     def _assembles(self, chunk: dict[str, Any]) -> bool:
-        """Whether texts that go on from event to event are becoming the credential."""
-        if not self._scrub.credential:
+        """Whether texts that go on from event to event are becoming a secret."""
+        secrets = self._scrub.secrets
+        if not secrets:
             return False
-        keep = len(self._scrub.credential) - 1
+        keep = max(map(len, secrets)) - 1
         place = tuple(str(chunk.get(name)) for name in ("type", "output_index", "content_index", "index"))
         for path, text in _texts(chunk, place):
             joined = self._tails.get(path, "") + text
-            if self._scrub.credential in joined:
+            if any(secret in joined for secret in secrets):
                 self.fault = Fault(
                     502, "credential_reflected", "the provider's stream repeats the gateway's credential"
                 )

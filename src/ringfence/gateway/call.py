@@ -90,9 +90,11 @@ class RouteConfig:
     """One approved way to a model, with what only the gateway's process may hold."""
 
     name: str
-    provider: str  # as the boundary spells it: "openai", "anthropic", "gemini", "replay"
-    endpoint: str  # base URL up to and with the version. replay: path of the recorded script
+    provider: str  # as the boundary spells it: a key of domain/wires.py SPOKEN
+    endpoint: str  # base URL as docs/gateway.md has it for each kind. replay: path of the recorded script
     models: tuple[str, ...]
     credential: Secret | None = None
     protocols: tuple[str, ...] = ()  # that its doors take; none: all that the provider speaks
     authorities: str = ""  # PEM certificates to trust beside the system's, for an endpoint with a private CA
+    region: str = ""  # bedrock: for which requests are signed
+    api_version: str = ""  # azure: in each address, but for its form with /v1

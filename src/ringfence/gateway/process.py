@@ -42,6 +42,7 @@ class GatewayProcess:
             compare="compare the boundary's model routes with those the worker was started with",
             read=_call,
             record=record,
+            words=tuple(sorted({route.provider for route in routes})),
         )
         self._process = DoorProcess(point, lambda: _first(routes), user=user, patience=patience)
 
@@ -84,6 +85,8 @@ def _frame(route: RouteConfig) -> dict[str, Any]:
         "protocols": list(route.protocols or SPOKEN.get(route.provider, ())),
         "credential": route.credential.reveal() if route.credential is not None else None,
         "authorities": route.authorities,
+        "region": route.region,
+        "api_version": route.api_version,
     }
 
 

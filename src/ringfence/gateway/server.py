@@ -121,7 +121,10 @@ def _routes(frame: Frame, make_provider: MakeProvider) -> dict[str, Route]:
     routes = {}
     for config, blob in zip(frame.header["routes"], frame.blobs, strict=True):
         provider = make_provider(config, blob)
-        routes[config["name"]] = Route(
-            provider, tuple(config["models"]), tuple(config["protocols"]), Scrubber(config["credential"])
-        )
+        scrub = Scrubber(config["credential"], _derived(provider))
+        routes[config["name"]] = Route(provider, tuple(config["models"]), tuple(config["protocols"]), scrub)
     return routes
+
+
+def _derived(provider: ModelProvider) -> Callable[[], tuple[str, ...]]:
+    return lambda: provider.derived

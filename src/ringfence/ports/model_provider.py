@@ -60,6 +60,14 @@ class ModelProvider(Protocol):
         """True when no model answers, but a recording."""
         ...
 
+    @property
+    def derived(self) -> tuple[str, ...]:
+        """Secrets that travel in the place of the credential that was given, now or in a call that may still run.
+
+        A short-lived token that was got for a key, for example. They must not come back either.
+        """
+        ...
+
     def ask(self, request: ProviderRequest) -> AbstractAsyncContextManager[ProviderAnswer]:
         """Send a request. Errors: `HostFailed` when nothing came back; no redirect is followed.
 

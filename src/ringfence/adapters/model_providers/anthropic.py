@@ -14,6 +14,7 @@ class AnthropicProvider:
 
     kind = "anthropic"
     replayed = False
+    derived: tuple[str, ...] = ()
 
     def __init__(self, endpoint: str, secret: Secret | None, *, authorities: str = "") -> None:
         self._endpoint = ModelEndpoint(endpoint, guarded=secret is not None, authorities=authorities)

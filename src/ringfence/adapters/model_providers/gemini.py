@@ -13,6 +13,7 @@ class GeminiProvider:
 
     kind = "gemini"
     replayed = False
+    derived: tuple[str, ...] = ()
 
     def __init__(self, endpoint: str, secret: Secret | None, *, authorities: str = "") -> None:
         self._endpoint = ModelEndpoint(endpoint, guarded=secret is not None, authorities=authorities)

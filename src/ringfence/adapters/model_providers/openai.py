@@ -14,6 +14,7 @@ class OpenAIProvider:
 
     kind = "openai"
     replayed = False
+    derived: tuple[str, ...] = ()
 
     def __init__(self, endpoint: str, secret: Secret | None, *, authorities: str = "") -> None:
         self._endpoint = ModelEndpoint(endpoint, guarded=secret is not None, authorities=authorities)

@@ -24,6 +24,7 @@ class ReplayProvider:
 
     kind = "replay"
     replayed = True
+    derived: tuple[str, ...] = ()
 
     def __init__(self, script: bytes, *, where: str) -> None:
         self._conversations = read(script, where)

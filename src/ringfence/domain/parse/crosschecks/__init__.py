@@ -15,6 +15,7 @@ from ringfence.domain.parse.crosschecks import (
     secrets,
     storage,
     toolchains,
+    vendors,
 )
 from ringfence.domain.parse.crosschecks.check import CrossCheck
 
@@ -26,6 +27,7 @@ CROSSCHECKS: tuple[CrossCheck, ...] = (
     *toolchains.CHECKS,
     *commands.CHECKS,
     *models.CHECKS,
+    *vendors.CHECKS,
     *money.CHECKS,
     *network.CHECKS,
     *secrets.CHECKS,

@@ -1,0 +1,1 @@
+"""Google Vertex AI: its provider, and how it gets its access tokens."""
