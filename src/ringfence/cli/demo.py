@@ -38,7 +38,7 @@ def demo(
     from ringfence.cli.demo_site import site
 
     root = directory.absolute()
-    with site(root, _local(root) if model == "local" else _recorded(root)) as (address, sample):
+    with site(root, _local(root) if model == "local" else recorded(root)) as (address, sample):
         code, url = _carried(root, address, sample, json=json)
         _farewell(root, address, url, run=f"{sample.ticket}-r1", json=json, serve=serve)
         if serve and code == 0:
@@ -81,7 +81,7 @@ def _carried(root: Path, address: str, sample: "Sample", *, json: bool) -> tuple
 
 
 @contextmanager
-def _recorded(root: Path) -> "Iterator[Sample]":
+def recorded(root: Path) -> "Iterator[Sample]":
     """The sample with a recorded model: an inventory with a bug, a handbook beside it, three tickets."""
     from json import dumps
 

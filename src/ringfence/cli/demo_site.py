@@ -158,15 +158,13 @@ def _host(root: Path) -> Iterator[str]:
 @contextmanager
 def serving(command: list[str]) -> Iterator[str]:
     """A server that prints its address on its first line; it dies with the demo, however the demo ends."""
-    running = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "TERM", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
-        yield running.stdout.readline().strip() if running.stdout else ""
-    finally:
-        running.terminate()
+    argv = ["setpriv", "--pdeathsig", "TERM", *command]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
         try:
-            running.wait(20)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait()
+            yield running.stdout.readline().strip() if running.stdout else ""
+        finally:
+            running.terminate()
+            try:
+                running.wait(20)
+            except subprocess.TimeoutExpired:
+                running.kill()
