@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ringfence.domain.boundary import Boundary
@@ -398,6 +398,7 @@ _PIECES = st.sampled_from(
 
 @settings(max_examples=150, deadline=None)
 @given(st.one_of(st.text(max_size=80), st.lists(_PIECES, max_size=25).map("".join)))
+@example("\"'\r")
 def test_no_text_makes_parsing_fail_and_every_problem_lies_inside_it(text):
     assert_problems_lie_inside(text)
 

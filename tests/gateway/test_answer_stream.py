@@ -4,7 +4,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from speakers import SPEAKERS, Speaker
 
@@ -42,6 +42,8 @@ def sent(stream: AnswerStream, content: bytes, cuts: list[int]) -> bytes:
 @pytest.mark.parametrize("speaker", SPEAKERS, ids=lambda speaker: speaker.name)
 @settings(deadline=None)
 @given(texts=TEXTS, cuts=CUTS, end=ENDS)
+@example(texts=["a"], cuts=list(range(2000)), end=b"\r\n")  # every byte by itself, so also within the last line end
+@example(texts=["a"], cuts=list(range(2000)), end=b"\r")
 def test_any_cut_gives_the_same_bytes_out(speaker: Speaker, texts: list[str], cuts: list[int], end: bytes) -> None:
     content = b"".join((*speaker.opening, *map(speaker.text, texts), *speaker.closing)).replace(b"\n", end)
     assert sent(listening(speaker), content, cuts) == content

@@ -18,8 +18,8 @@ from ringfence.gateway.refusal import Fault
 
 MAX_ANSWER = 16 << 20
 _MAX_EVENT = 4 << 20
-#: Two line ends in a row, each of the three kinds that the format allows.
-_BLANK = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
+#: Two line ends in a row, each of the three kinds that the format allows. What follows the last `\r` must be known.
+_BLANK = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))")
 _LINE = re.compile(r"\r\n|\n|\r")
 _REDACTED = "[redacted]"
 _SHORTEST_HELD = 4  # characters of the credential that may pass before the rest is waited for
@@ -211,6 +211,9 @@ class AnswerStream:
 
     def end(self) -> Fault | None:
         """The provider has closed: None when that was the end of a complete answer."""
+        if self.fault is None and not self.complete and self._buffer.endswith((b"\r\r", b"\n\r")):
+            self._judge(bytes(self._buffer))  # no `\n` will follow; only as a last event does it matter any more
+            self._buffer.clear()
         if self.fault is None and not self._buffer.strip() and self._listener.over():
             self.complete = True
         if self.fault is None and not self.complete:

@@ -117,12 +117,12 @@ class _Reader:
             limit = MOST_BYTES >> 10
             self.note((), Place(1, 1), f"longer than {limit} KiB", "a boundary is a page or two; list less in it")
             return True
-        for number, line in enumerate(text.split("\n"), 1):
+        for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
             if len(line) > _LONGEST_LINE:
                 # The scanner's time grows with the square of some lines.
                 self.note((), Place(number, 1), f"a line longer than {_LONGEST_LINE} characters", "break it")
                 continue
-            for column, character in enumerate(line.removesuffix("\r"), 1):
+            for column, character in enumerate(line, 1):
                 if _is_unseen(character):
                     place = Place(number, column)
                     what = f"the character U+{ord(character):04X} cannot be seen by a reader"
