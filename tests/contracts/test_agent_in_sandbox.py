@@ -40,7 +40,9 @@ def answering(sandbox: HeldSandbox, *steps: Step) -> Iterator[ScriptedModel]:
 
 @pytest.fixture
 def spec(tmp_path: Path) -> Iterator[tuple[BubblewrapSandboxes, SandboxSpec]]:
-    text = boundary_text(location="/srv/ringfence", toolchain="/srv/toolchain", replay="/srv/replay.json")
+    text = boundary_text(
+        location="/srv/ringfence", toolchain="/srv/toolchain", replay="/srv/replay.json", registry="[]", packages="{}"
+    )
     limits = Boundary.model_validate(YAML(typ="safe", pure=True).load(text)).limits.sandbox
     sandboxes = BubblewrapSandboxes(tmp_path / "state", leases=tmp_path / "leases")
     tree = tmp_path / "tree"

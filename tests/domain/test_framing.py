@@ -9,7 +9,9 @@ from ringfence.domain.framing import checks_part, context_target, task_part
 
 
 def boundary() -> Boundary:
-    text = boundary_text(location="/srv/ringfence", toolchain="/srv/toolchain", replay="/srv/replay.json")
+    text = boundary_text(
+        location="/srv/ringfence", toolchain="/srv/toolchain", replay="/srv/replay.json", registry="[]", packages="{}"
+    )
     return Boundary.model_validate(YAML(typ="safe", pure=True).load(text))
 
 

@@ -38,7 +38,13 @@ class Intake:
         self.tree = place / "inventory"
         write_tree("inventory", self.tree)
         write_tree("tickets", place / "tickets")
-        text = boundary_text(location="/srv/ringfence", toolchain="/srv/toolchain", replay="/srv/replay.json")
+        text = boundary_text(
+            location="/srv/ringfence",
+            toolchain="/srv/toolchain",
+            replay="/srv/replay.json",
+            registry="[]",
+            packages="{}",
+        )
         self.boundary = Boundary.model_validate(YAML(typ="safe", pure=True).load(text))
         git(self.tree, "init", "-q")
 

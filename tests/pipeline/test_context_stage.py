@@ -33,7 +33,9 @@ def commit(tree: Path) -> tuple[Path, str]:
 
 
 def boundary(**limits: int) -> Boundary:
-    text = boundary_text(location="/srv/ringfence", toolchain="/srv/toolchain", replay="/srv/replay.json")
+    text = boundary_text(
+        location="/srv/ringfence", toolchain="/srv/toolchain", replay="/srv/replay.json", registry="[]", packages="{}"
+    )
     parsed = Boundary.model_validate(YAML(typ="safe", pure=True).load(text))
     return parsed.model_copy(update={"limits": parsed.limits.model_copy(update=limits)})
 
