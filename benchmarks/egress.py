@@ -1,7 +1,8 @@
 """What the egress proxy costs: first byte, requests, downloads, memory; each against the same without it, in turns.
 
 Server, proxy and client are processes of their own, on loopback; the server speaks TLS, as registries do. A request is
-a whole new connection: TCP, CONNECT, TLS, GET of 1 KB, close. `--size` is that of the download in MB.
+a whole new connection: TCP, CONNECT, TLS, GET of 1 KB, close. Inspected, its TLS ends in the proxy, which opens
+another one to the server, reads the request and judges it. `--size` is that of the download in MB.
 
 `python benchmarks/egress.py [--rounds N] [--size MB] [--seconds S]`
 """
@@ -27,7 +28,7 @@ from table import Row, show
 from ringfence.adapters.audit_logs.sqlite import SqliteAuditLog
 from ringfence.adapters.clock import SystemClock
 from ringfence.domain.hosts import HostRule
-from ringfence.egress.process import EgressProcess
+from ringfence.egress.process import EgressProcess, Inspecting
 from ringfence.points import attempt_recorder
 from ringfence.ports.egress import EgressPolicy
 
@@ -74,8 +75,30 @@ class Way:
         """Milliseconds of a whole request on a connection of its own."""
         began = time.perf_counter()
         with self.connect() as sock:
-            ask(sock, 1024)
+            self.ask(sock, 1024)
         return (time.perf_counter() - began) * 1e3
+
+    def ask(self, sock: socket.socket, size: int) -> float:
+        """Get `size` bytes; when the first one came, on the clock of `perf_counter`."""
+        named = f"{HOST}:{self.goal}" if self.goal else HOST
+        sock.sendall(f"GET /{size} HTTP/1.1\r\nHost: {named}\r\nConnection: close\r\n\r\n".encode())
+        room, left, first = bytearray(1 << 20), size, 0.0
+        head = b""
+        while b"\r\n\r\n" not in head:
+            piece = sock.recv(65536)
+            if not piece:
+                raise SystemExit(f"error: no answer but {head!r}")
+            head += piece
+            first = first or time.perf_counter()
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise SystemExit(f"error: the answer is {head!r}")
+        left -= len(head.partition(b"\r\n\r\n")[2])
+        while left > 0:
+            got = sock.recv_into(room)
+            if not got:
+                raise SystemExit(f"error: the download ended {left} bytes early")
+            left -= got
+        return first
 
 
 _CONTEXTS: dict[str, ssl.SSLContext] = {}
@@ -85,23 +108,6 @@ def _context(authority: str) -> ssl.SSLContext:
     if authority not in _CONTEXTS:
         _CONTEXTS[authority] = ssl.create_default_context(cafile=authority)
     return _CONTEXTS[authority]
-
-
-def ask(sock: socket.socket, size: int) -> float:
-    """Get `size` bytes; when the first one came, on the clock of `perf_counter`."""
-    sock.sendall(f"GET /{size} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
-    room, left, first = bytearray(1 << 20), size, 0.0
-    head = b""
-    while b"\r\n\r\n" not in head:
-        head += sock.recv(65536)
-        first = first or time.perf_counter()
-    left -= len(head.partition(b"\r\n\r\n")[2])
-    while left > 0:
-        got = sock.recv_into(room)
-        if not got:
-            raise SystemExit(f"error: the download ended {left} bytes early")
-        left -= got
-    return first
 
 
 def rate(way: Way, count: int) -> float:
@@ -116,7 +122,7 @@ def speed(way: Way, size: int, tls: bool) -> float:
     """MB in a second of one large answer."""
     with way.connect(tls=tls) as sock:
         began = time.perf_counter()
-        ask(sock, size)
+        way.ask(sock, size)
         return size / 1e6 / (time.perf_counter() - began)
 
 
@@ -130,11 +136,11 @@ def rows(rounds: int, size: int, seconds: float) -> Iterator[Row]:
         with proxy(folder / "log") as running:
             yield from first_bytes(running, direct, tls, rounds)
         for kept in (None, folder / "log-of-requests"):
-            with proxy(kept) as running, ways(running, tls, authority) as through:
+            with proxy(kept, authority) as running, ways(running, tls, authority) as through:
                 label = "records on disk" if kept else "records in memory"
                 yield from requests(client, direct, through, label, rounds)
                 yield from rates(client, direct, through, label, running, max(5, rounds // 4))
-        with proxy(None) as running, ways(running, tls, authority) as through:
+        with proxy(None, authority) as running, ways(running, tls, authority) as through:
             yield from downloads(client, direct, through, size << 20, seconds)
             bare = Way("direct", plain, authority, 0)
             with door(running, service=rule(plain)) as port:
@@ -155,7 +161,7 @@ def first_bytes(running: EgressProcess, direct: Way, goal: int, rounds: int) -> 
                 else direct
             )
             sock = stack.enter_context(way.connect())
-            return (ask(sock, 1024) - began) * 1e3
+            return (way.ask(sock, 1024) - began) * 1e3
 
     yield from compared("first byte", "ms", [(once(False), once(True)) for _ in range(rounds + 3)][3:], "opened door")
 
@@ -229,39 +235,50 @@ def compared(what: str, unit: str, pairs: list[tuple[float, float]], name: str) 
     yield Row(f"{what}: {name} / direct, of the best", "x", (best(through) / best(direct),))
 
 
-def rule(port: int) -> HostRule:
-    """The one rule of the proxy: the server."""
-    return HostRule("network.setup.bench", HOST, port, LOOPBACK)
+def rule(port: int, *, inspect: bool = False) -> HostRule:
+    """The one rule of the proxy: the server. Inspected, with the methods and paths that such a rule has."""
+    plain = HostRule("network.setup.bench", HOST, port, LOOPBACK)
+    return replace(plain, inspect=True, methods=("GET",), paths=("/*",)) if inspect else plain
 
 
 @contextmanager
 def ways(running: EgressProcess, goal: int, authority: str) -> Iterator[tuple[Way, ...]]:
     """Every way through the proxy that a rule can ask for."""
-    with door(running, allowed=rule(goal)) as port:
-        yield (Way("CONNECT", port, authority, goal),)
+    own = running.authority(3600.0)  # of the inspected door's sandbox alone
+    with (
+        tempfile.NamedTemporaryFile("w", suffix=".pem") as trusted,
+        door(running, allowed=rule(goal)) as tunnel,
+        door(running, allowed=rule(goal, inspect=True), authority=own) as inspected,
+    ):
+        trusted.write(own)
+        trusted.flush()
+        yield (Way("CONNECT", tunnel, authority, goal), Way("inspected", inspected, trusted.name, goal))
 
 
 @contextmanager
-def proxy(log: Path | None) -> Iterator[EgressProcess]:
-    """A proxy whose records are dropped, or durable in an audit log."""
+def proxy(log: Path | None, authority: str = "") -> Iterator[EgressProcess]:
+    """A proxy whose records are dropped, or durable in an audit log; with an authority to trust it can open TLS."""
     with ExitStack() as stack:
         record: Callable[..., None] = lambda _attempt: None  # noqa: E731
         if log is not None:
             kept = SqliteAuditLog(log, clock=SystemClock(), redact=lambda text: text)
             stack.callback(kept.close)
             record = attempt_recorder(kept)
-        yield stack.enter_context(EgressProcess(record, names={HOST: ("127.0.0.1",)}, user=USER))
+        opening = Inspecting(Path(authority).read_text(), SystemClock().now) if authority else None
+        yield stack.enter_context(EgressProcess(record, names={HOST: ("127.0.0.1",)}, inspecting=opening, user=USER))
 
 
 @contextmanager
-def door(running: EgressProcess, *, allowed: HostRule | None = None, service: HostRule | None = None) -> Iterator[int]:
+def door(
+    running: EgressProcess, *, allowed: HostRule | None = None, service: HostRule | None = None, authority: str = ""
+) -> Iterator[int]:
     """An open door on loopback, as one planted in a sandbox is; its port."""
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
         port = listener.getsockname()[1]
         policy = EgressPolicy(
             run="bench", door=f"setup@{port}", role="setup", phase="setup", command="bench",
             rules=tuple(one for one in (allowed, service) if one), requests=10**9, sent=1 << 50,
-            received=1 << 50, longest=3600.0, idle_timeout=300.0, service=service,
+            received=1 << 50, longest=3600.0, idle_timeout=300.0, service=service, authority=authority,
         )  # fmt: skip
         with running.open(listener, policy):
             yield port

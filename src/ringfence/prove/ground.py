@@ -24,6 +24,7 @@ from ringfence.adapters.process import run
 from ringfence.broker.redacting import LearningRedactor
 from ringfence.domain.boundary import Boundary, NetworkLimits, RepositoryCommands, SandboxLimits
 from ringfence.domain.errors import ControlMissing
+from ringfence.domain.events import EgressDecided, from_json
 from ringfence.pipeline import retention
 from ringfence.pipeline.exits import Exits
 from ringfence.pipeline.ports import Places
@@ -32,10 +33,13 @@ from ringfence.ports.broker import Secret
 from ringfence.ports.egress import Egress
 from ringfence.ports.sandbox import Finding, HeldSandbox, Mount, Outcome, Sandboxes, SandboxSpec
 from ringfence.prove import inside
+from ringfence.prove.acting import acting_as
 from ringfence.prove.strange import Beacons
 from ringfence.settings import Settings
 
 RUN = "prove"
+#: Whose sandboxes each phase of the network section is tried by.
+ROLES = {"setup": "setup", "agent": "agent", "validation": "checks:patch"}
 _PROGRAM = "/ringfence/prove.py"
 _STRAY = "ringfence/prove"
 _FILES = {
@@ -94,13 +98,14 @@ class Ground:
 
     def rooms(self, repository: str = "", egress: Egress | None = None) -> Rooms:
         """Rooms as a run of this repository has them."""
-        exits = Exits(RUN, self.boundary, egress or points.NoDoors(), self.log, self._authorities())
+        doors, mine = egress or points.NoDoors(), repository or self.repository
+        exits = Exits(RUN, self.boundary, doors, self.log, self._authorities(), mine)
         # Without a proxy a sandbox is looked at as it is without its ways out.
         if egress is None:
             silent = self.boundary.network.model_copy(update={"setup": (), "agent": (), "validation": ()})
             exits = replace(exits, boundary=self.boundary.model_copy(update={"network": silent}))
         return Rooms(
-            RUN, self.boundary, repository or self.repository, place=self.places.run(RUN), sandboxes=self.sandboxes,
+            RUN, self.boundary, mine, place=self.places.run(RUN), sandboxes=self.sandboxes,
             log=self.log, artifacts=self.artifacts, exits=exits, stop=lambda: None, paused=lambda: False,
         )  # fmt: skip
 
@@ -114,10 +119,10 @@ class Ground:
     ) -> Answer:
         """Make one attempt of inside.py in a sandbox as this boundary has it."""
         how = how or How()
-        rooms = self.rooms(how.repository, how.egress)
         mine = room or self.empty_room()
         python, mounts = interpreter()
         argv = (python, "-I", "-S", _PROGRAM, attempt.__name__, json.dumps(given))
+        rooms = (self.acting(how.command, argv) if how.command else self).rooms(how.repository, how.egress)
         spec = rooms.spec(how.role, argv, mine, how.seconds)
         seen = {mount.target for mount in spec.mounts}
         spec = replace(
@@ -133,6 +138,11 @@ class Ground:
             if room is None:
                 remove_tree(mine.path)
         return Answer(outcome, _came(outcome), digest)
+
+    def acting(self, command: str, argv: tuple[str, ...]) -> "Ground":
+        """A ground on which `argv` is a declared command, so that the network rules of that command are for it."""
+        boundary, repository = acting_as(self.boundary, command, argv)
+        return replace(self, boundary=boundary, repository=repository)
 
     def empty_room(self) -> Room:
         """A tree without a repository."""
@@ -164,6 +174,11 @@ class Ground:
             if path.is_file() and ("artifacts" in path.parts or path.name.startswith("audit.sqlite")):
                 yield path.name, path.read_bytes()
 
+    def decided(self, before: int) -> list[EgressDecided]:
+        """What the proxy decided since there were so many records."""
+        events = [from_json(record.event) for record in self.log.records(RUN)[before:]]
+        return [event for event in events if isinstance(event, EgressDecided)]
+
     def trees(self) -> tuple[str, ...]:
         """Where sandboxes of the ground's repository see toolchains, and the interpreter of the attempts."""
         chains = self.boundary.commands.toolchains
@@ -181,6 +196,7 @@ class How:
     role: str = "agent"
     seconds: float = 60.0
     repository: str = ""
+    command: str = ""  # which the attempt passes for, as network rules call it
     limits: SandboxLimits | None = None
     mounts: tuple[Mount, ...] = ()
     doors: tuple[int, ...] = ()

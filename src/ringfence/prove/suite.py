@@ -13,13 +13,13 @@ from ringfence.ports.sandbox import Sandboxes
 from ringfence.prove import strange
 from ringfence.prove.claim import Claim, Proof, Result, Verdict, judged, tried
 from ringfence.prove.ground import Ground, ground, place_for, whoami
+from ringfence.prove.host import ADDRESS
 from ringfence.prove.level import LEVELS, level_of, reaches
 from ringfence.prove.sections import (
     approval,
     branches,
     checkout,
     commands,
-    fetching,
     limits,
     logs,
     models,
@@ -127,13 +127,13 @@ def prove(
     began = time.monotonic()
     why = strange.why_not()
     with place_for(boundary) as (place, said):
-        settings = _settings(place, sandbox or SandboxSettings(), egress or EgressSettings())
+        settings = settings_at(place, sandbox or SandboxSettings(), egress or EgressSettings())
         sandboxes = make(settings)
 
         def work() -> tuple[Proof, ...]:
             return _all(boundary, settings, sandboxes, chosen, why, see)
 
-        proofs = work() if why else strange.elsewhere(work, (*network.addresses(boundary), fetching.ADDRESS))
+        proofs = work() if why else strange.elsewhere(work, (*network.addresses(boundary), ADDRESS))
         if network.claims in chosen:
             proofs += _registries(boundary, settings, sandboxes, see)
         level = sandboxes.level
@@ -193,7 +193,7 @@ def _registries(
     return tuple(proofs)
 
 
-def _settings(place: Path, sandbox: SandboxSettings, egress: EgressSettings) -> Settings:
+def settings_at(place: Path, sandbox: SandboxSettings, egress: EgressSettings) -> Settings:
     """Settings of the ground: no tracker, no code host and no secret of the operator's is in them."""
     return Settings(
         worker=WorkerSettings(state=place / "state", boundary=place / "boundary.yaml"),

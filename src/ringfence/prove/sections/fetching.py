@@ -4,41 +4,29 @@ The host's name leads to a git server of the proof's own, in the proof's own net
 sandboxes of this attempt trust. Git inside is the host's own, unmodified.
 """
 
-import datetime
 import http.server
-import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
 from ringfence import points
-from ringfence.adapters.clock import SystemClock
 from ringfence.adapters.git import environment
 from ringfence.adapters.process import run
 from ringfence.domain.boundary import NetworkRule
-from ringfence.domain.events import EgressDecided, from_json
 from ringfence.prove.claim import Claim, Result, broken, holds, untestable
-from ringfence.prove.ground import RUN, Ground, interpreter
+from ringfence.prove.ground import ROLES, RUN, Ground, interpreter
+from ringfence.prove.host import ADDRESS, serving
 
-#: Where the git server is in the proof's network; no forbidden address, so that no rule must open it.
-ADDRESS = "203.0.113.78"
-_ROLES = {"setup": "setup", "agent": "agent", "validation": "checks:patch"}
 _SECONDS = 90.0
 
 
 def claims(ground: Ground) -> Iterator[Claim]:
     """One for each phase that has a host which git could be fetched from."""
-    for phase in _ROLES:
+    for phase in ROLES:
         for rule in ground.boundary.network_rules(phase):
-            if rule.purpose != "service" and not rule.cidrs:
+            if rule.purpose != "service" and not (rule.cidrs or rule.methods or rule.paths or rule.commands):
                 statement = f"{phase} fetches a git repository from {rule.host}:{rule.port}"
                 yield Claim("network", statement, partial(_fetch, ground, phase, rule), benign=True)
                 break
@@ -55,14 +43,13 @@ def _fetch(ground: Ground, phase: str, rule: NetworkRule) -> Result:
         with points.egress(mine.boundary, mine.settings, points.attempt_recorder(mine.log)) as running:
             rooms = mine.rooms(egress=running)
             argv = ("/usr/bin/git", "clone", "-q", f"{url}/prove.git", "/workspace/copy")
-            spec = rooms.spec(_ROLES[phase], argv, room, _SECONDS)
+            spec = rooms.spec(ROLES[phase], argv, room, _SECONDS)
             seen = {mount.target for mount in spec.mounts}
             more = tuple(mount for mount in interpreter()[1] if mount.target not in seen)
             outcome, _ = rooms.run(replace(spec, mounts=(*spec.mounts, *more)))
     came = (room.path / "copy" / "value.txt").is_file()
     rooms.remove(room)
-    events = [from_json(record.event) for record in ground.log.records(RUN)[before:]]
-    rules = {event.rule for event in events if isinstance(event, EgressDecided) and event.decision == "allow"}
+    rules = {event.rule for event in ground.decided(before) if event.decision == "allow"}
     if came and outcome.exit_code == 0 and asked and rules:
         where = f"a git server of ours at {ADDRESS}, not the host itself"
         return holds(f"cloned from {where}: {len(asked)} requests through the proxy by {', '.join(sorted(rules))}")
@@ -90,41 +77,6 @@ def _server(ground: Ground, name: str, port: int) -> Iterator[tuple[str, Path, l
             """Remember who asked."""
             asked.append(self.path)
 
-    trusted = place / "authority.pem"
-    chain, certificate = _certificate(name)
-    trusted.write_bytes(certificate)
-    with http.server.ThreadingHTTPServer((ADDRESS, port), partial(Answering, directory=str(place))) as server:
-        if port != 80:
-            (place / "chain.pem").touch(mode=0o600)
-            (place / "chain.pem").write_bytes(chain)
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(place / "chain.pem")
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            suffix = "" if port in (80, 443) else f":{port}"
-            yield f"{'http' if port == 80 else 'https'}://{name}{suffix}", trusted, asked
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def _certificate(name: str) -> tuple[bytes, bytes]:
-    """A certificate for one name and a day that vouches for itself: with its key, and alone."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ringfence prove")])
-    now = datetime.datetime.fromtimestamp(SystemClock().now(), datetime.UTC)
-    made = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = made.public_bytes(serialization.Encoding.PEM)
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return pem + secret, pem
+    with serving(partial(Answering, directory=str(place)), name, port, ground.places.state / "host") as trusted:
+        suffix = "" if port in (80, 443) else f":{port}"
+        yield f"{'http' if port == 80 else 'https'}://{name}{suffix}", trusted, asked

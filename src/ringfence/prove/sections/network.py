@@ -20,18 +20,15 @@ from ringfence.domain.run import fold
 from ringfence.pipeline.exits import PROXY
 from ringfence.ports.egress import Egress
 from ringfence.prove import inside
-from ringfence.prove.claim import Claim, Result, broken, holds, judged, untestable
-from ringfence.prove.ground import RUN, Ground, How
-from ringfence.prove.sections import fetching
+from ringfence.prove.claim import Claim, Result, Verdict, broken, holds, judged, untestable
+from ringfence.prove.ground import ROLES, RUN, Ground, How
+from ringfence.prove.sections import fetching, inspected
 from ringfence.prove.sections.commands import probed
 from ringfence.prove.strange import ADDRESSES, METADATA, PORTS, PRIVATE, PUBLIC, TOKEN, Beacons
 
-PHASES = {"setup": "setup", "agent": "agent", "validation": "checks:patch"}
 _UNLISTED = "unlisted.prove.example.internal"
 _HOME = "203.0.113.77"
-_INSPECTED = (
-    "the proxy opens TLS there and trusts real authorities alone, and the stand-in has none of their certificates"
-)
+_UNCOUNTED = "every rule inspects or is for single commands, and is claimed by itself"
 
 
 def addresses(boundary: Boundary) -> tuple[str, ...]:
@@ -50,7 +47,7 @@ def claims(ground: Ground) -> Iterator[Claim]:
     """The claims, in the order in which people ask."""
     yield Claim("network", "the forbidden addresses answer outside of a sandbox", lambda: _answers(ground), benign=True)
     yield from probed(ground, "network")
-    for phase in PHASES:
+    for phase in ROLES:
         rules = ground.boundary.network_rules(phase)
         shown = ", ".join(f"{rule.host}:{rule.port}" for rule in rules) or "nothing"
         yield Claim("network", f"{phase} reaches {shown} and no address by itself",
@@ -67,16 +64,28 @@ def claims(ground: Ground) -> Iterator[Claim]:
             yield Claim("network", f"a host of {phase} that leads to a forbidden address is refused",
                         partial(_led_astray, ground, phase))  # fmt: skip
         for rule in rules:
-            yield Claim("network", f"{phase} reaches {rule.host}:{rule.port}",
-                        partial(_allowed, ground, phase, rule), benign=True)  # fmt: skip
+            yield from _own(ground, phase, rule)
     if _rules(ground.boundary):
         limits = ground.declared.limits.network
         yield Claim("network", f"a run is let out at most {limits.requests} times", partial(_budget, ground))
+    yield from inspected.claims(ground)
     yield from fetching.claims(ground)
 
 
+def _own(ground: Ground, phase: str, rule: NetworkRule) -> Iterator[Claim]:
+    """What a rule opens, and for whom; what can be asked of an inspected host is claimed elsewhere."""
+    where = f"{rule.host}:{rule.port}"
+    if rule.inspect:
+        return
+    for command in rule.commands or ("",):
+        who = f"{command} ({phase})" if command else phase
+        yield Claim("network", f"{who} reaches {where}", partial(_allowed, ground, phase, rule, command), benign=True)
+    if rule.commands:
+        yield Claim("network", f"no other command of {phase} reaches {where}", partial(_elses, ground, phase, rule))
+
+
 def _rules(boundary: Boundary) -> tuple[NetworkRule, ...]:
-    return tuple(rule for phase in PHASES for rule in boundary.network_rules(phase))
+    return tuple(rule for phase in ROLES for rule in boundary.network_rules(phase))
 
 
 def _name(rule: NetworkRule) -> str:
@@ -124,7 +133,7 @@ def _direct(ground: Ground, phase: str) -> Result:
     names = ("metadata.google.internal", "host.docker.internal", "kubernetes.default.svc", _UNLISTED)
     given = {"targets": [*ground.beacons.targets, ("127.0.0.2", 80, "tcp")], "names": names}
     with _proxy(ground, _home(ground)) as running:
-        answer = ground.attack(inside.reach, given, how=How(PHASES[phase], egress=running, seconds=600.0))
+        answer = ground.attack(inside.reach, given, how=How(ROLES[phase], egress=running, seconds=600.0))
     came = ground.beacons.came()
     if answer.came is None:
         return broken(f"the attempts did not end: {answer.end}")
@@ -157,7 +166,7 @@ def _through(ground: Ground, phase: str, leading: dict[str, list[str]], asked: l
     before = len(ground.log.records(RUN))
     with _proxy(ground, leading) as running:
         given = {"proxy": PROXY, "asked": asked}
-        answer = ground.attack(inside.proxy, given, how=How(PHASES[phase], egress=running, seconds=600.0))
+        answer = ground.attack(inside.proxy, given, how=How(ROLES[phase], egress=running, seconds=600.0))
     came = {(address, port) for address, port, _ in ground.beacons.came()}
     own = {(address, rule.port) for rule in ground.boundary.network_rules(phase) for address in (_address(rule),)}
     if answer.came is None:
@@ -204,15 +213,13 @@ def _led_astray(ground: Ground, phase: str) -> Result:
     return _through(ground, phase, leading, asked)
 
 
-def _allowed(ground: Ground, phase: str, rule: NetworkRule) -> Result:
+def _allowed(ground: Ground, phase: str, rule: NetworkRule, command: str) -> Result:
     if ground.beacons is None:
         return untestable(ground.no_beacons)
-    if rule.inspect:
-        return untestable(_INSPECTED)
     ground.beacons.came()
     name, how = _name(rule), None
     with _proxy(ground, _home(ground)) as running:
-        how = How(PHASES[phase], egress=running)
+        how = How(ROLES[phase], egress=running, command=command)
         asked = {"host": name, "number": rule.port, "sni": name}
         answer = ground.attack(inside.proxy, {"proxy": PROXY, "asked": [asked]}, how=how)
         tunnel = (answer.came or [{"status": answer.end, "got": ""}])[0]
@@ -224,6 +231,16 @@ def _allowed(ground: Ground, phase: str, rule: NetworkRule) -> Result:
     return judged(got, f"{where} answered through the proxy: {said}" if got else f"no answer through the proxy: {said}")
 
 
+def _elses(ground: Ground, phase: str, rule: NetworkRule) -> Result:
+    """A command that the rule does not name, by the proxy and by the door that a service has."""
+    asked = {"host": _name(rule), "number": rule.port, "sni": _name(rule)}
+    result = _through(ground, phase, _home(ground), [asked])
+    if result.verdict is not Verdict.HOLDS or rule.purpose != "service":
+        return result
+    door = _shut(ground, phase, rule)
+    return Result(door.verdict, f"{result.evidence}; at its own door: {door.evidence}")
+
+
 def _shut(ground: Ground, phase: str, rule: NetworkRule) -> Result:
     """A service's own door is there in every phase, so that an attempt is on record; it leads out in its own only."""
     if ground.beacons is None:
@@ -232,7 +249,7 @@ def _shut(ground: Ground, phase: str, rule: NetworkRule) -> Result:
     before = len(ground.log.records(RUN))
     with _proxy(ground, _home(ground)) as running:
         given = {"host": _name(rule), "port": rule.port}
-        answer = ground.attack(inside.talk, given, how=How(PHASES[phase], egress=running))
+        answer = ground.attack(inside.talk, given, how=How(ROLES[phase], egress=running))
     denied = _denied(ground, before)
     reached = ground.beacons.came()
     good = not answer.came and not reached and bool(denied)
@@ -245,10 +262,10 @@ def _budget(ground: Ground) -> Result:
     """With one connection left, the second is refused: counted from the log, as in a run that goes on after a crash."""
     if ground.beacons is None:
         return untestable(ground.no_beacons)
-    rule = next((rule for rule in _rules(ground.boundary) if not rule.inspect), None)
+    rule = next((rule for rule in _rules(ground.boundary) if not (rule.inspect or rule.commands)), None)
     if rule is None:
-        return untestable(_INSPECTED)
-    phase = next(phase for phase in PHASES if rule in ground.boundary.network_rules(phase))
+        return untestable(_UNCOUNTED)
+    phase = next(phase for phase in ROLES if rule in ground.boundary.network_rules(phase))
     records = (from_json(record.event) for record in ground.log.records(RUN))
     left = fold(RUN, records).spent.connections + 1
     network = ground.boundary.limits.network.model_copy(update={"requests": left})
@@ -258,7 +275,7 @@ def _budget(ground: Ground) -> Result:
     before = len(ground.log.records(RUN))
     with _proxy(ground, _home(ground)) as running:
         given = {"proxy": PROXY, "asked": [one, one]}
-        answer = poor.attack(inside.proxy, given, how=How(PHASES[phase], egress=running))
+        answer = poor.attack(inside.proxy, given, how=How(ROLES[phase], egress=running))
     got = [said["got"] == TOKEN.decode() for said in answer.came or []]
     rules = {event.rule for event in _denied(ground, before)}
     return judged(
@@ -267,5 +284,4 @@ def _budget(ground: Ground) -> Result:
 
 
 def _denied(ground: Ground, before: int) -> list[EgressDecided]:
-    events = [from_json(record.event) for record in ground.log.records(RUN)[before:]]
-    return [event for event in events if isinstance(event, EgressDecided) and event.decision == "deny"]
+    return [event for event in ground.decided(before) if event.decision == "deny"]

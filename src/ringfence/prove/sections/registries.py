@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 from ringfence import points
 from ringfence.adapters.process import run
 from ringfence.domain.boundary import NetworkRule
-from ringfence.domain.events import EgressDecided, from_json
 from ringfence.domain.hosts import HostRule
 from ringfence.domain.rules import host_rules
 from ringfence.ports.egress import Egress
@@ -50,7 +49,9 @@ def claims(ground: Ground) -> Iterator[Claim]:
         found = {client: place for client, place in places().items() if any(_covers(one, place) for one in mine)}
         for client, place in found.items():
             statement = f"setup gets a real package from {rule.host}:{rule.port} with {client.name}"
-            yield Claim("network", statement, partial(_through, ground, client, place, mine[0]), benign=True)
+            # A rule for single commands is for them alone: the client passes for the first of them.
+            acting = ground.acting(rule.commands[0], client.argv(place)) if rule.commands else ground
+            yield Claim("network", statement, partial(_through, acting, client, place, mine[0]), benign=True)
         if not found:
             statement = f"setup gets a real package from {rule.host}:{rule.port}"
             reason = "none of this host's own package clients (pip, npm, apt) is configured with this host"
@@ -108,8 +109,7 @@ def _through(ground: Ground, client: _Client, place: str, rule: HostRule) -> Res
         outcome, _ = rooms.run(rooms.spec("setup", client.argv(place), room, _SECONDS))
     made = (room.path / client.made).exists()
     rooms.remove(room)
-    events = [from_json(record.event) for record in ground.log.records(RUN)[before:]]
-    decided = [event for event in events if isinstance(event, EgressDecided)]
+    decided = ground.decided(before)
     denied = sorted({event.destination for event in decided if event.decision == "deny"})
     got = sum(event.received for event in decided if event.decision == "allow")
     said = " ".join(outcome.output.decode(errors="replace").split())[-300:]
