@@ -132,6 +132,7 @@ class GitSite:
         bench = work.Bench(
             self.boundary, self.rooms, ShellAgent(script), NobodyHome(), self.objects, GitIntake(), self.log,
             self.artifacts, lambda content: tuple(finding.name for finding in self.redactor.find(content)),
+            SystemClock(),
         )  # fmt: skip
         message = "Change\n\nRingfence-Ticket: T-1\n"
         task = work.Assignment(

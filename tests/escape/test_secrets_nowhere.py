@@ -83,12 +83,15 @@ def shown_by(process: int) -> bytes:
 
 def kept(site: Worksite) -> Iterator[tuple[str, bytes]]:
     """What is on disk now, while it changes."""
-    for path in [*site.state.rglob("*"), *site.server.root.rglob("*")]:
-        try:
-            if path.is_file() and path.name != "evidence.pem":
-                yield str(path), path.read_bytes()
-        except OSError:
-            continue
+    # os.walk passes over directories that go meanwhile; Path.rglob does not.
+    for top in (site.state, site.server.root):
+        for directory, _, names in os.walk(top):
+            for path in (Path(directory, name) for name in names if name != "evidence.pem"):
+                try:
+                    if path.is_file():
+                        yield str(path), path.read_bytes()
+                except OSError:
+                    continue
 
 
 def tokens_of(site: Worksite) -> list[tuple[str, bool]]:
