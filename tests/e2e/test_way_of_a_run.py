@@ -167,6 +167,11 @@ def test_an_unreadable_ticket_stops_no_other(site: Worksite) -> None:
 def test_logs_and_show_say_the_same_as_the_log(site: Worksite) -> None:
     _code, view = site.run()
     shown = json.loads(site.ringfence("show", view.id, "--json").stdout)
+    calls = json.loads(site.ringfence("show", view.id, "--models", "--json").stdout)
+    assert [one["attributes"]["gen_ai.usage.input_tokens"] for one in calls] == [
+        event.input_tokens for event in site.events(view.id) if isinstance(event, e.ModelCalled)
+    ]
+    assert calls[0]["attributes"]["gen_ai.request.model"] in site.ringfence("show", view.id, "--models").stdout
     assert shown["commit"] == view.commit
     assert [check["name"] for check in shown["checks"]] == ["lint", "test"] * 3
     records = [json.loads(line) for line in site.ringfence("logs", view.id, "--json").stdout.splitlines()]

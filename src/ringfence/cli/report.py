@@ -10,6 +10,7 @@ from ringfence.domain.checks import BASE_TESTS
 from ringfence.domain.events import Event, from_json
 from ringfence.domain.facts import gather
 from ringfence.domain.run import RunView
+from ringfence.domain.telemetry import attributes
 from ringfence.wiring import Reading
 
 
@@ -62,6 +63,27 @@ def show_network(look: Reading, run: str, *, json: bool) -> None:
         return
     head = ("time", "phase", "command", "method", "destination", "decision", "out", "in", "seconds", "rule or reason")
     table(head, [_tried(when, event) for when, event in tried])
+
+
+def show_models(look: Reading, run: str, *, json: bool) -> None:
+    """Print every call to a model; as JSON with the attribute names of OpenTelemetry."""
+    open_calls = look.view(run).calls.open
+    records = [(record.time, from_json(record.event)) for record in look.log.records(run)]
+    calls = [
+        (when, attributes(event))
+        for when, event in records
+        if isinstance(event, e.ModelCalled) or (isinstance(event, e.ModelAsked) and event in open_calls)
+    ]
+    if json:
+        show_json([{"time": when, "attributes": one} for when, one in calls])
+        return
+    if not calls:
+        print("no model was asked")
+        return
+    names = ("ringfence.call", "gen_ai.provider.name", "gen_ai.request.model", "ringfence.decision",
+             "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "error.type")  # fmt: skip
+    head = ("time", "call", "provider", "model", "decision", "in", "out", "error")
+    table(head, [(moment(when), *(str(one.get(name, "")) for name in names)) for when, one in calls])
 
 
 def _tried(when: float, one: e.EgressDecided) -> tuple[str, ...]:

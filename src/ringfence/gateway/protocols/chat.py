@@ -121,7 +121,7 @@ def _content(content: object) -> Refusal | None:
     for part in content:
         kind = part.get("type")
         image = kind == "image_url" and shape.inline_image(shape.at(part, "image_url", "url"))
-        if kind not in ("text", "refusal") and not image:
+        if (kind not in ("text", "refusal") and not image) or shape.outside(part):
             return shape.content_refused(kind)
     return None
 

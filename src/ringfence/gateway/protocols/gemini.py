@@ -30,6 +30,8 @@ _PARTS = frozenset((
     "function_call", "functionResponse", "function_response", "videoMetadata", "video_metadata", "partMetadata",
     "mediaResolution",
 ))  # fmt: skip
+_RESPONSES = ("functionResponse", "function_response")
+_INLINE = _PARTS - {"functionCall", "function_call", *_RESPONSES}
 _STATUSES = {
     400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED",
     502: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
@@ -130,14 +132,15 @@ def _each(contents: list[Any]) -> Refusal | None:
             return malformed("a content must have a list of parts")
         for part in parts:
             other = sorted(set(part) - _PARTS)
-            nested = shape.at(part, "functionResponse", "parts") or shape.at(part, "function_response", "parts")
-            if other or (nested and not _inline(nested)):
+            if other or not all(_inline(part[name]) for name in _RESPONSES if part.get(name)):
                 return shape.content_refused(other[0] if other else "functionResponse")
     return None
 
 
-def _inline(parts: object) -> bool:
-    return isinstance(parts, list) and all(isinstance(part, dict) and not set(part) - _PARTS for part in parts)
+def _inline(response: object) -> bool:
+    """Whether the parts of a function's response, if it has any, stand in it."""
+    parts = response.get("parts") or [] if isinstance(response, dict) else None
+    return isinstance(parts, list) and all(isinstance(part, dict) and not set(part) - _INLINE for part in parts)
 
 
 def _finished(chunk: dict[str, Any]) -> bool:

@@ -23,8 +23,7 @@ _TOP = shape.Allowed(
 #: Tools that the agent runs: its own, and those whose form the provider knows.
 _TOOL = re.compile(r"custom|(?:bash|text_editor|memory)_[0-9]{8}")
 _BLOCKS = frozenset((
-    "text", "tool_use", "thinking", "redacted_thinking", "tool_reference", "tool_removal", "search_result",
-    "compaction",
+    "text", "tool_use", "thinking", "redacted_thinking", "tool_reference", "tool_removal", "compaction",
 ))  # fmt: skip
 _ROLES = frozenset(("user", "assistant", "system"))
 _HANDED_ON = (b"anthropic-version", b"anthropic-beta")
@@ -134,7 +133,9 @@ def _content(content: object) -> Refusal | None:
 
 def _block(block: dict[str, Any]) -> Refusal | None:
     kind = block.get("type")
-    if kind == "tool_result":
+    if not isinstance(kind, str) or shape.outside(block) or shape.outside(block.get("source")):
+        return shape.content_refused(kind)
+    if kind in ("tool_result", "search_result"):
         return _content(block.get("content"))
     if kind == "tool_addition":
         return _added(block.get("tool"))

@@ -29,6 +29,7 @@ _TOOL = frozenset((
 ))  # fmt: skip
 
 _SAID = frozenset(("input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text"))
+_PARTS = (None, *_SAID, "encrypted_content", "stdout", "input_image", "input_file")  # where nothing is outside
 _OPAQUE = frozenset(("reasoning", "compaction", "compaction_summary"))  # the model's own, given back as they came
 _CALLS = frozenset((
     "function_call", "custom_tool_call", "local_shell_call", "shell_call", "apply_patch_call", "tool_search_call",
@@ -121,8 +122,10 @@ def _runs_here(tool: dict[str, Any], more: set[str]) -> bool:
             return more == {"environment"} and shape.at(tool, "environment", "type") == "local"
         case "tool_search":
             return more == {"execution"} and tool.get("execution") == "client"
-        case kind:
+        case str() as kind:
             return kind in _TOOLS and not more
+        case _:
+            return False
 
 
 def _input(value: object) -> Refusal | None:
@@ -135,28 +138,26 @@ def _input(value: object) -> Refusal | None:
 
 def _item(item: dict[str, Any]) -> Refusal | None:
     kind = item.get("type", "message")
+    if not isinstance(kind, str) or shape.outside(item):
+        return shape.content_refused(kind)
+    problem = None if kind in _OPAQUE else _parts(item.get("content")) or _parts(item.get("output"))
+    if problem is not None:
+        return problem
     if kind == "message":
         role = item.get("role")
-        if not isinstance(role, str) or role not in _ROLES:
-            return malformed("a message must have a known role")
-        return _parts(item.get("content"))
+        return None if isinstance(role, str) and role in _ROLES else malformed("a message must have a known role")
     if kind in ("additional_tools", "tool_search_output"):
         return _tools(item.get("tools"), nested=False)  # offered in the middle, judged as at the beginning
     if kind == "configuration_update":
         return None if not set(item) - _UPDATE else shape.content_refused(kind)
-    if kind in _RESULTS:
-        return _parts(item.get("output"))
-    return None if kind in _CALLS or kind in _OPAQUE else shape.content_refused(kind)
+    return None if kind in _CALLS | _RESULTS | _OPAQUE else shape.content_refused(kind)
 
 
 def _parts(content: object) -> Refusal | None:
     """The parts of a message or of a tool's result; what has no parts is plain text or a plain object."""
-    for part in content if isinstance(content, list) else ():
+    for part in content if isinstance(content, list) else (content,):
         kind = shape.at(part, "type")
-        image = kind == "input_image" and shape.inline_image(part.get("image_url")) and not part.get("file_id")
-        file = kind == "input_file" and not part.get("file_id") and not part.get("file_url")
-        plain = kind in _SAID or kind in ("encrypted_content", "stdout", None)
-        if not (plain or image or file):
+        if kind not in _PARTS or shape.outside(part):
             return shape.content_refused(kind)
     return None
 

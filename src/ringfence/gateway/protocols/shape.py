@@ -182,6 +182,13 @@ def inline_image(url: object) -> bool:
     return isinstance(url, str) and url.startswith("data:image/")
 
 
+def outside(part: object) -> bool:
+    """Whether a part points to what is not in the request, whatever kind it says it is: providers guess by fields."""
+    image = at(part, "image_url")
+    address = at(image, "url") if isinstance(image, dict) else image
+    return bool(at(part, "file_id") or at(part, "file_url") or (image and not inline_image(address)))
+
+
 def count(value: object) -> int | None:
     """A number of tokens that can be."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT else None
