@@ -19,6 +19,7 @@ class Exchange(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked: dict[str, Any] = body
         with self.server.lock:
             self.server.requests.append(body)
             self.server.headers.append({name.lower(): value for name, value in self.headers.items()})

@@ -1,5 +1,6 @@
 """A run whose model is an OpenAI-compatible server with a credential: everything but the recording."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -49,8 +50,8 @@ def test_a_real_wire_carries_a_ticket_and_the_key_stays_outside(site: Worksite) 
     ("step", "reason"),
     [
         (refuses(401, '{"error":{"message":"bad key ' + KEY + '"}}'), "provider_refused"),
-        (refuses(503), "agent_"),
-        (streams(b"<html>hello</html>"), "agent_"),
+        (refuses(503), "upstream_failed"),
+        (streams(b"<html>hello</html>"), "upstream_truncated"),
     ],
 )
 def test_a_failing_provider_stops_the_run_with_a_reason(site: Worksite, step: object, reason: str) -> None:
@@ -58,7 +59,7 @@ def test_a_failing_provider_stops_the_run_with_a_reason(site: Worksite, step: ob
         furnish(site, server)
         code, view = site.run()
     assert (code, view.outcome) == (7, "stopped")
-    assert reason in view.reason, (view.reason, view.detail)
+    assert view.reason == reason, view.detail
     assert set(site.refs()) == {"refs/heads/main"}
     assert list(kept_with(site, KEY)) == [], "not even when the provider says it"
 
@@ -70,3 +71,37 @@ def test_a_spent_budget_ends_the_run(site: Worksite) -> None:
     assert (code, view.reason) == (7, "requests_spent")
     assert len(server.requests) == 5
     assert view.spent.requests == 5
+
+
+def test_turns_that_led_to_nothing_are_the_reason(site: Worksite) -> None:
+    with scripted(shell("true")) as server:
+        furnish(site, server, turns=3)
+        code, view = site.run()
+    assert (code, view.reason) == (7, "turns_spent")
+    assert len(server.requests) == 3
+
+
+#: Asks once, takes no notice of what it is told, and says that all went well.
+SHRUGS = """
+import json, os, urllib.request
+body = {"model": os.environ["MODEL"], "messages": [{"role": "user", "content": "hi"}]}
+headers = {"Content-Type": "application/json"}
+asked = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + "/chat/completions", json.dumps(body).encode(), headers)
+try:
+    urllib.request.urlopen(asked)
+except OSError:
+    pass
+"""
+
+
+def test_a_model_that_did_not_answer_is_the_reason_also_when_the_agent_shrugs(site: Worksite) -> None:
+    with scripted(refuses(400)) as server:
+        furnish(site, server)
+        settings = f'[agent]\nname = "command"\ncommand = {json.dumps(["/usr/bin/python3", "-c", SHRUGS])}\n'
+        site.settings_path.write_text(site.settings_path.read_text() + settings)
+        document = site.root / "boundary.yaml"
+        document.write_text(document.read_text().replace("commands:\n", "commands:\n  agents: [{name: command}]\n", 1))
+        code, view = site.run()
+    assert (code, view.reason) == (7, "provider_rejected"), view.detail
+    (ended,) = [event for event in site.events(view.id) if isinstance(event, e.AgentEnded)]
+    assert ended.outcome == "finished"

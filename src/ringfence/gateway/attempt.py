@@ -64,6 +64,10 @@ class _Track:
         until = self._asked + policy.first_byte_timeout if self._first is None else now + policy.idle_timeout
         return max(0.0, min(until, self._asked + _LONGEST) - now)
 
+    def failed(self, code: str) -> None:
+        """The agent is told that the provider failed."""
+        self._door.failed(code, self._asked, self._now())
+
     def silent(self) -> Fault:
         """Why nothing came in time."""
         if self._first is None:
@@ -181,6 +185,7 @@ class Attempt:
         usage = self._track.usage(result.usage, estimate(len(result.body)), whole=True)
         if not (yield from self._end(200, "", usage)):
             return not_recorded()
+        self._door.answered()
         yield c.Respond(200, self._door.label(JSON_HEADERS), result.body)
         return None
 
@@ -236,6 +241,7 @@ class Attempt:
             yield c.Send(not_recorded().body(self._asked.wire.error_event))
             yield c.Abort()
             return None
+        self._door.answered()
         if not begun:
             yield c.Begin(self._door.label(STREAM_HEADERS))
         yield c.Send(stream.held)
@@ -252,6 +258,8 @@ class Attempt:
             stop = not_recorded()
             self._door.final(stop.code)
         if begun:
+            if isinstance(stop, Fault):
+                self._track.failed(stop.code)
             yield c.Send(stop.body(self._asked.wire.error_event))
             yield c.Abort()
         elif isinstance(stop, Fault):

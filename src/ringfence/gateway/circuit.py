@@ -15,6 +15,7 @@ FAILURES: dict[str, Failure] = {
     "upstream_failed": "failed",
     "upstream_timeout": "timeout",
 }
+NAMED: dict[Failure, str] = {failure: code for code, failure in FAILURES.items()}
 
 MOST_FAILURES = 5
 WINDOW_SECONDS = 60.0

@@ -17,6 +17,8 @@ from ringfence.ports.model_provider import ModelProvider
 MAX_REFUSALS = 256
 #: Times that the model list is given; a flood of it would cost the other runs their turn.
 MAX_LOOKUPS = 256
+#: Requests in a row that the provider failed, after which a door is shut: some agents ask again for ever.
+MAX_FAULTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Standing:
     refusals: int = 0
     lookups: int = 0
     calls: int = 0
+    faults: int = 0  # in a row
+    failed: float = 0.0  # when the last of them was
 
 
 @dataclass(slots=True)
@@ -77,6 +81,23 @@ class Door:
         if self.standing.denied is None:
             self.standing.denied = code
             self.told(code)
+
+    def failed(self, code: str, since: float, now: float) -> bool:
+        """A request that came at `since` got no answer from the provider; True when it is one too many.
+
+        Requests that fail side by side count once: what is counted is how often somebody came again.
+        """
+        standing = self.standing
+        if standing.faults == 0 or since >= standing.failed:
+            standing.faults, standing.failed = standing.faults + 1, now
+        if standing.faults < MAX_FAULTS:
+            return False
+        self.final(code)
+        return True
+
+    def answered(self) -> None:
+        """The agent has an answer."""
+        self.standing.faults = 0
 
     @property
     def exhausted(self) -> bool:

@@ -8,10 +8,11 @@ them (conversation.py); it reads no clock but the one it is given and does not k
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 from ringfence.gateway import conversation as c
 from ringfence.gateway.attempt import Attempt, Steps
-from ringfence.gateway.circuit import FAILURES
+from ringfence.gateway.circuit import FAILURES, NAMED
 from ringfence.gateway.door import MAX_LOOKUPS, Door
 from ringfence.gateway.ledger import estimate
 from ringfence.gateway.protocols.chat import CHAT
@@ -88,7 +89,7 @@ class Exchange:
 
     def _forward(self, asked: Asked) -> Steps[None]:
         """Ask the route, and where the boundary says so those after it; nothing was handed on as long as they fail."""
-        door = self._door
+        door, since = self._door, self._now()
         fault = yield from self._insist(door, asked)
         for after in self._ways()[1:]:
             if fault is None or self._failure(door, fault) not in door.policy.fallback_on:
@@ -97,6 +98,9 @@ class Exchange:
             door = after
             fault = yield from self._insist(door, asked.for_model(door.policy.model))
         if fault is not None:
+            code = NAMED[door.circuit.last] if fault.code == CIRCUIT_OPEN else fault.code
+            if door.failed(code, since, self._now()):
+                fault = replace(fault, status=403)
             yield c.Respond(fault.status, door.label(fault.headers()), fault.body(self._wire.error))
 
     def _ways(self) -> tuple[Door, ...]:

@@ -14,7 +14,7 @@ from ringfence.domain.boundary import Boundary
 from ringfence.domain.budget import Spent
 from ringfence.domain.decision import Deny
 from ringfence.domain.errors import RunStopped
-from ringfence.domain.events import AgentEnded, PatchProduced, PatchRefused
+from ringfence.domain.events import AgentEnded, ModelCalled, PatchProduced, PatchRefused
 from ringfence.domain.patch import FileChange, Patch
 from ringfence.domain.rules import judge_patch, may_work
 from ringfence.pipeline.doors import DoorPlan
@@ -71,12 +71,12 @@ def attempt(task: Assignment, bench: Bench, intake_path: Path) -> Patch:
     room = bench.rooms.ready(f"agent-{task.attempt}", task.source)
     try:
         room = bench.rooms.hide(room, bench.agent.hidden)
-        _run_agent(task, bench, room)
+        nothing = _run_agent(task, bench, room)
         ref = f"refs/quarantine/{task.attempt}"
         bench.rooms.collect(room, bench.intake, intake_path, parent=task.start, ref=ref)
     finally:
         bench.rooms.remove(room)
-    return _candidate(task, bench, intake_path, ref)
+    return _candidate(task, bench, intake_path, ref, nothing)
 
 
 def _require_approved(bench: Bench) -> None:
@@ -90,7 +90,8 @@ def _require_approved(bench: Bench) -> None:
         )
 
 
-def _run_agent(task: Assignment, bench: Bench, room: Room) -> None:
+def _run_agent(task: Assignment, bench: Bench, room: Room) -> RunStopped:
+    """Let it work; why the run stops should there be nothing to take in. Errors: `RunStopped`."""
     limits = bench.boundary.limits
     plan = DoorPlan(task.run, f"agent/{task.attempt}", task.repository, task.spent)
     policy = door_policy(plan, bench.boundary, bench.log, bench.clock)
@@ -125,13 +126,46 @@ def _run_agent(task: Assignment, bench: Bench, room: Room) -> None:
         outcome, digest = bench.rooms.run(spec, held=open_door, output=turns.take)
         denied = opened[0].denied()
     report = bench.agent.report(bench.artifacts.get(digest))
-    ended = outcome.stopped or report.outcome
-    _record_end(task, bench, ended, report)
+    _record_end(task, bench, outcome.stopped or report.outcome, report)
     if denied is not None:
         # A final no of the gateway ends the run, however the agent took it.
         raise RunStopped(denied, "the model gateway said no for good", where=report.message[:500])
-    if ended not in ("finished", "gave_up", "turns"):
-        raise RunStopped(f"agent_{ended}", f"the agent ended with {ended!r}", where=report.message[:500])
+    return _ended(outcome.stopped, report, _unanswered(bench.log, task.run, plan.door))
+
+
+def _ended(stopped: str | None, report: AgentReport, unanswered: str) -> RunStopped:
+    """Why a run stops whose agent left nothing. Raises it when the agent's end is one that leaves nothing to judge.
+
+    A model that did not answer is the reason, rather than what the agent made of that; what the worker itself
+    ended, it ended for its own reason.
+    """
+    said = report.message[:500]
+    if stopped is not None and stopped != "turns":
+        beside = f"{said}; the model's last answer: {unanswered}" if unanswered else said
+        raise RunStopped(f"agent_{stopped}", f"the agent ended with {stopped!r}", where=beside.strip("; "))
+    outcome = stopped or report.outcome
+    if unanswered:
+        nothing = RunStopped(unanswered, "the model did not answer the agent's last request", where=said)
+    elif outcome == "turns":
+        nothing = RunStopped("turns_spent", "the agent used up its turns and left the tree as it was", where=said)
+    else:
+        nothing = RunStopped("no_changes", "the agent left the tree as it was", where=said)
+    if outcome in ("finished", "gave_up", "turns"):
+        return nothing
+    raise nothing if unanswered else RunStopped(f"agent_{outcome}", f"the agent ended with {outcome!r}", where=said)
+
+
+def _unanswered(log: AuditLog, run: str, door: str) -> str:
+    """What became of the last request at a door that was let out; empty when it was answered.
+
+    Requests that the agent itself left do not count: it does so when it ends.
+    """
+    last = ""
+    for record in log.records(run):
+        event = record.event
+        if event.get("kind") == ModelCalled.kind and event.get("door") == door and event.get("decision") == "allow":
+            last = last if event.get("status") == 499 else str(event.get("reason", ""))
+    return last
 
 
 class _Turns:
@@ -169,13 +203,13 @@ def _record_end(task: Assignment, bench: Bench, ended: str, report: AgentReport)
     bench.log.append(task.run, event)
 
 
-def _candidate(task: Assignment, bench: Bench, intake: Path, ref: str) -> Patch:
-    """Judge the tree that came in, and make the worker's own commit over it."""
+def _candidate(task: Assignment, bench: Bench, intake: Path, ref: str, nothing: RunStopped) -> Patch:
+    """Judge the tree that came in, and make the worker's own commit over it; `nothing` is raised when nothing did."""
     objects = bench.objects
     tree = objects.tree_of(intake, ref)
     changes = objects.changes(intake, task.start, tree)
     if not changes:
-        raise RunStopped("no_changes", "the agent left the tree as it was")
+        raise nothing
     decision = judge_patch(bench.boundary, changes)
     if isinstance(decision, Deny):
         _refuse(task, bench, decision.rule, decision.reason.value, decision.detail)
