@@ -107,5 +107,5 @@ FAULTS = {
     "truncated": _fault(_first_half, "upstream_truncated", "upstream_not_json"),
     "HTML page": _fault(_page, "upstream_not_sse", "upstream_not_json"),
     "empty": _fault(_says_nothing, "upstream_empty"),
-    "never ends": _fault(_never_ends, "turns_spent", "requests_spent"),
+    "never ends": _fault(_never_ends, "turns_spent"),
 }

@@ -11,6 +11,7 @@ from agents.trial import NAMES, require, shelf
 from ringfence.adapters.agents.external.install import NODE, Shelf, pins_digest, tree_digest
 from ringfence.adapters.agents.external.table import TABLE
 from ringfence.domain.errors import ControlMissing
+from ringfence.domain.steering import what_steers_agents
 
 PINS = Path(str(files("ringfence.adapters.agents.external"))) / "pins"
 TREES = sorted({entry.installed_as for entry in TABLE.values()} | {NODE})
@@ -40,6 +41,13 @@ def test_the_table_says_the_version_that_is_pinned(name: str) -> None:
         assert packages[f"node_modules/{entry.package}"]["version"] == entry.version
     else:
         assert f"{entry.package}=={entry.version} " in (PINS / entry.installed_as / "requirements.txt").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_an_agent_is_not_shown_is_said_when_it_is_written(name: str) -> None:
+    for pattern in TABLE[name].hidden:
+        path = pattern.strip("/").replace("*", "x")
+        assert what_steers_agents([path, f"{path}/below"]) == (path, f"{path}/below")
 
 
 def test_an_agent_that_is_not_installed_stops_the_start_and_says_what_to_do(tmp_path: Path) -> None:

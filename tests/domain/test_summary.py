@@ -70,6 +70,19 @@ def test_a_change_of_what_is_installed_is_said(path: str) -> None:
     assert "what is installed" not in pull_request_body(summary())
 
 
+@pytest.mark.parametrize(
+    "path",
+    [".claude/settings.json", "web/CLAUDE.md", "AGENTS.md", ".env", ".github/hooks/x.json", ".MCP.json",
+     "opencode.json", "packages/one/.codex/config.toml", ".vscode/mcp.json"],
+)  # fmt: skip
+def test_a_change_of_what_agents_obey_is_said(path: str) -> None:
+    changed = FileChange(path, "A", "000000", "100644", "c" * 40, 10)
+    said = f"The agent changed what agents obey: {path}"
+    body = pull_request_body(summary(changes=(*CHANGES, changed)))
+    assert said in body.replace("`", "").replace("**", "")
+    assert "agents obey" not in pull_request_body(summary())
+
+
 def test_first_screen_says_everything_a_reviewer_needs() -> None:
     body = pull_request_body(summary())
     sealed = gather(ID, HISTORY).sealed

@@ -14,6 +14,7 @@ from ringfence.domain.dependencies import what_is_installed
 from ringfence.domain.facts import CheckFacts, Facts, ModelFacts, NetworkFacts
 from ringfence.domain.inert import code, title_words
 from ringfence.domain.patch import FileChange
+from ringfence.domain.steering import what_steers_agents
 
 _MOST_ROWS = 20
 _PROXY = "3128"  # the proxy's door, as a sandbox's start records it
@@ -93,16 +94,18 @@ def _changed(summary: Summary) -> str:
     else:
         lines.append("The agent touched no tests.")
         lines += ["", *_old_tests(summary.facts)] if summary.facts.replaced else []
-    return _section("Changed", [*lines, *_installed(summary.changes)])
+    paths = [one.path for one in summary.changes]
+    lines += _unjudged("The agent changed what is installed", what_is_installed(paths))
+    lines += _unjudged("The agent changed what agents obey", what_steers_agents(paths))
+    return _section("Changed", lines)
 
 
-def _installed(changes: tuple[FileChange, ...]) -> list[str]:
-    """A new package, or an old one from elsewhere, is a change that no check of the repository judges."""
-    named = what_is_installed(one.path for one in changes)
-    if not named:
+def _unjudged(what: str, paths: tuple[str, ...]) -> list[str]:
+    """Changes that no check of the repository judges."""
+    if not paths:
         return []
-    shown = ", ".join(code(path) for path in named[:_MOST_ROWS])
-    return ["", f"**The agent changed what is installed:** {shown}", *_more(len(named))]
+    shown = ", ".join(code(path) for path in paths[:_MOST_ROWS])
+    return ["", f"**{what}:** {shown}", *_more(len(paths))]
 
 
 def _old_tests(facts: Facts) -> list[str]:
