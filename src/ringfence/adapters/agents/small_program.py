@@ -90,7 +90,7 @@ class SmallWork:
                 target.put_back()
         if passed:
             raise agent.End("finished", f"try {self.turn} of {self.tries} passed the checks")
-        raise agent.End("turns", f"none of {self.tries} tries passed the checks; the file is as it was")
+        raise agent.End("gave_up", f"none of {self.tries} tries passed the checks; the file is as it was")
 
     def propose(self, question: str) -> str:
         """One answer: the likeliest at first, then others, each by its own seed."""
