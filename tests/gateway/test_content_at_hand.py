@@ -1,6 +1,7 @@
 """Content that a careless provider would fetch, and kinds that are no names, in each protocol.
 
-Fuzzing found the kinds; the content was found while its second opinion was written.
+Fuzzing found the kinds and what stands beside a function's response; the rest was found while its second opinion was
+written.
 """
 
 import json
@@ -48,6 +49,7 @@ def response(**fields: Any) -> dict[str, Any]:
         ("gemini", response(functionResponse={"parts": [{}]}, function_response={"parts": [{"fileData": 1}]})),
         ("gemini", response(functionResponse={"parts": [{"functionResponse": {"parts": [{"fileData": 1}]}}]})),
         ("gemini", response(functionResponse=[{"parts": [{"fileData": 1}]}])),
+        ("gemini", response(functionResponse={"name": "f", "response": {}, "file_id": "f"})),
     ],
 )  # fmt: skip
 def test_what_points_outside_is_refused_whatever_kind_it_says_it_is(wire: str, fields: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ _PARTS = frozenset((
     "mediaResolution",
 ))  # fmt: skip
 _RESPONSES = ("functionResponse", "function_response")
+_RESPONSE_FIELDS = frozenset(("id", "name", "response", "parts", "willContinue", "will_continue", "scheduling"))
 _INLINE = _PARTS - {"functionCall", "function_call", *_RESPONSES}
 _STATUSES = {
     400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED",
@@ -138,8 +139,10 @@ def _each(contents: list[Any]) -> Refusal | None:
 
 
 def _inline(response: object) -> bool:
-    """Whether the parts of a function's response, if it has any, stand in it."""
-    parts = response.get("parts") or [] if isinstance(response, dict) else None
+    """Whether a function's response has its own fields alone, and its parts, if there are any, stand in it."""
+    if not isinstance(response, dict) or set(response) - _RESPONSE_FIELDS:
+        return False
+    parts = response.get("parts") or []
     return isinstance(parts, list) and all(isinstance(part, dict) and not set(part) - _INLINE for part in parts)
 
 
