@@ -348,8 +348,11 @@ def test_every_line_end_of_the_format_is_understood_across_any_split(line_end: b
         while not isinstance(command, c.Finish):
             if isinstance(command, c.Send):
                 sent += command.piece
-            came = c.Piece(pieces.pop(0)) if pieces else c.Ended()  # a last `\r` may be half of a line end until then
-            command = play.say(came if isinstance(command, c.Listen) else c.Went())
+            reply: c.Reply = c.Went()
+            if isinstance(command, c.Listen):  # a last `\r` may be half of a line end until the end
+                reply = c.Piece(pieces.pop(0)) if pieces else c.Ended()
+            command = play.say(reply)
+            assert command is not None, "it ended without its finish"
         assert sent == text
 
 
