@@ -39,6 +39,7 @@ from ringfence.domain.ticket import TICKET_ID, Ticket
 from ringfence.gateway.call import Call
 from ringfence.keys import at_hand, sources_of
 from ringfence.pipeline import retention
+from ringfence.pipeline.archive import Archive
 from ringfence.pipeline.orders import Orders
 from ringfence.pipeline.ports import Places, Ports
 from ringfence.pipeline.rooms import remove_tree
@@ -65,6 +66,11 @@ class Reading:
     artifacts: DirectoryArtifacts
     secrets: SecretSources
     clock: SystemClock
+
+    @property
+    def archive(self) -> Archive:
+        """What is kept of runs, for as long as it is kept."""
+        return Archive(self.places, self.log, self.artifacts, LocalKey(self.places.state / "keys"), self.clock)
 
     def runs(self) -> tuple[str, ...]:
         """Runs of tickets, the newest first; previews and the doctor's grants are on the log too, under other names."""
@@ -214,7 +220,10 @@ def sweep_now(look: Reading) -> retention.Removed:
         _broker(look).reclaim(run, last=True)
     mirrors = () if at_work else retention.sweep_mirrors(places, boundary, look.clock)
     layers = () if at_work else retention.sweep_layers(places, boundary, look.clock)
-    return retention.Removed(checkouts, mirrors, layers, retention.sweep_logs(places, boundary, look.log, look.clock))
+    archive = look.archive
+    runs = archive.forget(boundary.logs)
+    bodies, left = archive.remove_bodies(boundary.logs, digest(look.boundary_text))
+    return retention.Removed(checkouts, mirrors, layers, runs, bodies, archive.collect(), left)
 
 
 def revoke_grants(settings: Settings, wanted: Halt) -> tuple[int, tuple[str, ...]]:

@@ -91,6 +91,8 @@ TABLE = [
     ("location: /srv/ringfence", "location: /etc/ringfence", "over-broad"),
     ("location: /srv/ringfence", "location: /srv/../etc", "is not a place"),
     ("retention: 180d", "retention: 1h", "a retention outside of 1d to 3650d"),
+    ("bodies: 14d", "bodies: 181d", "never longer than the log that names them"),
+    ("bodies: 14d", "bodies: 59m", "bodies are kept for an hour at least"),
     ("pattern: 'KD-[0-9]{8}'", "pattern: 'KD-([0-9]{8}'", "pattern `customer-number` cannot be used"),
     ("pattern: 'KD-[0-9]{8}'", "pattern: '(?s).{4,}'", "over-broad: it matches ordinary text"),
     ("network: { setup: []", "network: { setup: [{ host: '*.com', purpose: registry }]", "over-broad"),

@@ -122,6 +122,7 @@ network: {{ setup: [], agent: [], validation: [] }} # nothing is reachable
 
 logs:
   retention: 90d
+  bodies: 14d # prompts and answers; their digests stay with the log
   readers: [{owner}]
   access: owner
   exchanges: full # prompts and answers are kept, redacted

@@ -11,6 +11,7 @@ from ringfence.domain.events import Event, from_json
 from ringfence.domain.facts import gather
 from ringfence.domain.run import RunView
 from ringfence.domain.telemetry import attributes
+from ringfence.pipeline.archive import content
 from ringfence.wiring import Reading
 
 
@@ -84,6 +85,17 @@ def show_models(look: Reading, run: str, *, json: bool) -> None:
              "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "error.type")  # fmt: skip
     head = ("time", "call", "provider", "model", "decision", "in", "out", "error")
     table(head, [(moment(when), *(str(one.get(name, "")) for name in names)) for when, one in calls])
+
+
+def show_content(look: Reading, run: str, digest: str, *, json: bool) -> None:
+    """Print what the log of a run names by a digest: redacted when it was stored, and without control characters."""
+    look.view(run)
+    text = content(look.log, look.artifacts, run, digest).decode("utf-8", "backslashreplace")
+    if json:
+        show_json({"run": run, "digest": digest, "content": text})
+        return
+    for line in text.splitlines():
+        print(plain(line))
 
 
 def _tried(when: float, one: e.EgressDecided) -> tuple[str, ...]:

@@ -41,16 +41,20 @@ def show(
     json: JsonOption = False,
     network: Annotated[bool, typer.Option("--network", help="List every attempt to leave by the network.")] = False,
     models: Annotated[bool, typer.Option("--models", help="List every call to a model.")] = False,
+    content: Annotated[str, typer.Option("--content", help="Print what the log names by this digest, redacted.")] = "",
 ) -> None:
     """Show one run: how it ended, its checks before and after, what left the sandbox, and its evidence."""
     from ringfence.settings import load
 
     found = load(settings)  # before libraries come in: see `settings.load`
 
-    from ringfence.cli.report import show_models, show_network, show_run
+    from ringfence.cli.report import show_content, show_models, show_network, show_run
     from ringfence.wiring import reading
 
     with reading(found) as look:
+        if content:
+            show_content(look, run, content, json=json)
+            return
         (show_network if network else show_models if models else show_run)(look, run, json=json)
 
 

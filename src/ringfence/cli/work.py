@@ -132,31 +132,36 @@ def worker(
 
 
 def sweep(settings: SettingsOption = None, json: JsonOption = False) -> None:
-    """Remove what the boundary no longer keeps: left-over checkouts, old mirrors, layers and logs."""
+    """Remove what the boundary no longer keeps: left-over checkouts, old mirrors, layers, model exchanges and logs."""
     from ringfence.settings import load
 
     found = load(settings)  # before libraries come in: see `settings.load`
 
     from dataclasses import asdict
 
-    from ringfence.cli.screen import show_json
+    from ringfence.cli.screen import plain, show_json
     from ringfence.wiring import reading, sweep_now
 
     with reading(found) as look:
         removed = sweep_now(look)
     if json:
         show_json(asdict(removed))
-        return
+        raise typer.Exit(1 if removed.left else 0)
     for kind, names in (
         ("checkout", removed.checkouts),
         ("mirror", removed.mirrors),
         ("layer", removed.layers),
+        ("model exchanges of", removed.bodies),
         ("run", removed.runs),
     ):
         for name in names:
-            print(f"removed {kind} {name}")
+            print(plain(f"removed {kind} {name}"))
     counts = f"{len(removed.checkouts)} checkouts, {len(removed.mirrors)} mirrors, {len(removed.layers)} layers"
-    print(f"{counts} and {len(removed.runs)} runs removed")
+    print(f"{counts}, {len(removed.runs)} runs and {removed.blobs} blobs of the content store removed")
+    for sentence in removed.left:
+        print(plain(f"LEFT  {sentence}"))
+    if removed.left:
+        raise typer.Exit(1)
 
 
 def _say(json: bool, event: str, **fields: object) -> None:

@@ -31,6 +31,8 @@ from ringfence.domain.section import Size as Size
 from ringfence.domain.section import Word as Word
 from ringfence.domain.section import as_tuple
 
+_BODIES = 14 * 86400
+
 Role = Literal["engineering", "security", "platform", "procurement", "compliance"]
 Stage = Literal["observe", "branch", "pull_request"]
 CheckKind = Literal["lint", "types", "test", "build", "policy"]
@@ -169,12 +171,23 @@ class Logs(Section):
     """What is kept of a run, for how long, and who may read it."""
 
     retention: Seconds = Field(description="Logs, bundles and artifacts older than this are removed by `sweep`.")
+    bodies: Seconds | None = Field(
+        default=None,
+        description="What models were told and answered is removed by `sweep` after this, from the content store and "
+        "from bundles; the digests stay in the log. At most `retention`. Left out: 14d, or `retention` where that is "
+        "less.",
+    )
     readers: Names = Field(description="Who may read them, as people know them.")
     access: Literal["owner"] = Field(description="owner: files are readable by the worker's user alone (0700, 0600).")
     exchanges: Literal["full", "digest"] = Field(
         description="full: prompts and answers are kept, redacted. digest: only their digests."
     )
     redaction: Redaction = Field(description="What never reaches a log.")
+
+    @property
+    def bodies_kept(self) -> int:
+        """How long the bodies of model exchanges are kept after the end of their run."""
+        return min(_BODIES, self.retention) if self.bodies is None else self.bodies
 
 
 class SecretUse(Section):

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from ringfence.domain.errors import EvidenceBroken
 
 _BLOCK = 512
+#: Where the log begins, which is the first member.
+LOG_AT = _BLOCK
 _END = bytes(2 * _BLOCK)
 #: Larger bundles are refused unread; the boundary's limits keep real ones far below.
 LARGEST = 1 << 30

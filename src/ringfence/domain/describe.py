@@ -6,7 +6,7 @@ Values only; cli/boundary_page.py puts them on a terminal, into Markdown and int
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ringfence.domain.boundary import Boundary, Check, NetworkRule, Prices, Route, SecretUse, SectionName
+from ringfence.domain.boundary import Boundary, Check, Logs, NetworkRule, Prices, Route, SecretUse, SectionName
 from ringfence.domain.dataflow import flows, statement
 from ringfence.domain.measures import duration_text, size_text
 
@@ -223,9 +223,15 @@ def _logs(boundary: Boundary) -> _Answer:
         ("kept for", duration_text(logs.retention)),
         ("read by", _list(logs.readers)),
         ("files", "readable by the worker's user alone"),
-        ("prompts and answers", "kept, redacted" if logs.exchanges == "full" else "only their digests are kept"),
+        ("prompts and answers", _bodies(logs)),
         ("redacted", _list(("known secret values", "built-in formats", *formats))),
     )
+
+
+def _bodies(logs: Logs) -> str:
+    if logs.exchanges == "digest":
+        return "only their digests are kept"
+    return f"kept, redacted, for {duration_text(logs.bodies_kept)}; then only their digests"
 
 
 def _checkout(boundary: Boundary) -> _Answer:

@@ -8,6 +8,7 @@ record around an event (chain.py), not to the event.
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, get_args
 
+from ringfence.domain.bodies import BodiesRemoved as BodiesRemoved
 from ringfence.domain.errors import EvidenceBroken
 from ringfence.domain.grant_events import GrantAsked as GrantAsked
 from ringfence.domain.grant_events import GrantMinted as GrantMinted
@@ -319,7 +320,7 @@ class RunStopped:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """The last event of every run. `outcome`: "pull_request", "branch", "brief", "stopped", "cancelled"."""
+    """The end of every run. `outcome`: "pull_request", "branch", "brief", "stopped", "cancelled", "refused"."""
 
     kind: ClassVar[str] = "run.ended"
     outcome: str
@@ -332,7 +333,7 @@ Event = (
     | AgentEnded | PatchProduced | PatchRefused | CheckEnded | RepairRequested | EvidenceSealed | GrantAsked
     | GrantMinted | GrantUsed | GrantRevoked | BranchPushed | PullRequestOpened | CheckoutRemoved | CancelRequested
     | RunStopped | RunEnded | RunHalted | RunQuarantined | RunReleased | TestsReplaced | LayerMade
-    | LayerUsed
+    | LayerUsed | BodiesRemoved
 )  # fmt: skip
 
 _BY_KIND: dict[str, type[Event]] = {cls.kind: cls for cls in get_args(Event)}

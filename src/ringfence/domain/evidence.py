@@ -7,7 +7,7 @@ says that all is well when every part was there and was looked at.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -22,11 +22,12 @@ from ringfence.domain.attestation import (
     open_envelope,
     statement,
 )
+from ringfence.domain.bodies import removal, said, without_removal
 from ringfence.domain.bundle import Bundle, read_bundle, write_bundle
 from ringfence.domain.chain import Record, read_lines, to_lines
 from ringfence.domain.checks import BASE_TESTS, SIDES
 from ringfence.domain.errors import EvidenceBroken
-from ringfence.domain.facts import Facts, exchanges, gather
+from ringfence.domain.facts import Facts, gather
 
 _PUBLISHED = frozenset({"pull_request", "branch"})
 _LAST = frozenset({"run.ended", "ticket.refused"})
@@ -90,6 +91,24 @@ def bundle_of(records: Sequence[Record], sources: Sources) -> bytes:
     )
 
 
+def without_bodies(
+    content: bytes, records: Sequence[Record], sign: Callable[[bytes, str], bytes], public_key: bytes
+) -> bytes:
+    """The bundle of a run once the bodies of its model exchanges are removed, by records that say so.
+
+    Errors: `EvidenceBroken` for a bundle of another log or of another key, which nothing can be made of.
+    """
+    bundle, lines = read_bundle(content), to_lines(records)
+    if bundle.public_key is None or key_id(bundle.public_key) != key_id(public_key):
+        raise EvidenceBroken("the bundle was signed with another key, so that its log cannot go on")
+    if removal(records) is None or not lines.startswith(bundle.log):
+        raise EvidenceBroken("the bundle holds another log, or nothing was removed")
+    gone = _facts(records).bodies
+    kept = {digest: blob for digest, blob in bundle.artifacts.items() if digest not in gone}
+    closing = sign(checkpoint(records), CHECKPOINT_PAYLOAD)
+    return write_bundle(replace(bundle, log=lines, closing=closing, artifacts=kept))
+
+
 def verify(content: bytes, trusted_key: bytes) -> tuple[Finding, ...]:
     """Everything that can be said of a bundle file. All is well only when every finding is ok."""
     trusted = key_id(trusted_key)
@@ -144,7 +163,8 @@ def _contents(bundle: Bundle, records: Sequence[Record], trusted_key: bytes) -> 
     facts = gather(records[0].run, history)
     yield _end(records, facts)
     yield _boundary(bundle, facts)
-    yield _artifacts(bundle, facts, history)
+    yield _artifacts(bundle, facts, removal(records))
+    yield from _removed(records)
     if facts.sealed is None:
         yield _without_statement(bundle, facts)
         return
@@ -156,7 +176,7 @@ def _contents(bundle: Bundle, records: Sequence[Record], trusted_key: bytes) -> 
 
 
 def _end(records: Sequence[Record], facts: Facts) -> Finding:
-    if records[-1].event.get("kind") not in _LAST:
+    if not (ended := without_removal(records)) or ended[-1].event.get("kind") not in _LAST:
         return Finding("end", False, "the log does not end with the end of the run")
     outcome = facts.ended.outcome if facts.ended else "refused"
     reason = f" ({facts.stopped.reason})" if facts.stopped else ""
@@ -175,7 +195,22 @@ def _boundary(bundle: Bundle, facts: Facts) -> Finding:
     return Finding("boundary", True, f"{facts.admitted.boundary}, as admitted under")
 
 
-def _artifacts(bundle: Bundle, facts: Facts, history: Sequence[e.Event]) -> Finding:
+def _removed(records: Sequence[Record]) -> Iterator[Finding]:
+    """What a removal of bodies says of itself; silent without one."""
+    told = [record for record in records if record.event.get("kind") == e.BodiesRemoved.kind]
+    if not told:
+        return
+    last = removal(records)
+    facts = _facts(records)
+    if last is None or len(told) > 1 or len(facts.bodies) != last.event.get("bodies"):
+        yield Finding("bodies", False, "the log says of other bodies, or in another place, that they were removed")
+    elif last.time - records[-2].time < last.event["retention"]:
+        yield Finding("bodies", False, "the bodies of model exchanges were removed before their time")
+    else:
+        yield Finding("bodies", True, f"{len(facts.bodies)} of model exchanges were {said(last)}")
+
+
+def _artifacts(bundle: Bundle, facts: Facts, removed: Record | None) -> Finding:
     wrong = [digest for digest, content in bundle.artifacts.items() if _digest(content) != digest]
     if wrong:
         return Finding("artifacts", False, f"changed: {', '.join(wrong[:3])}")
@@ -183,13 +218,17 @@ def _artifacts(bundle: Bundle, facts: Facts, history: Sequence[e.Event]) -> Find
     if stray:
         return Finding("artifacts", False, f"not named in the log: {', '.join(stray[:3])}")
     missing = [digest for digest in facts.artifacts if digest not in bundle.artifacts]
-    withheld = exchanges(history) if _exchanges_by_digest(bundle.boundary) else frozenset()
+    by_digest = _boundary(bundle, facts).ok and _exchanges_by_digest(bundle.boundary)
+    withheld = facts.bodies if by_digest or removed is not None else frozenset()
+    if removed is not None and (here := withheld & set(bundle.artifacts)):
+        return Finding("artifacts", False, f"{len(here)} are here that the log says were removed")
     lost = [digest for digest in missing if digest not in withheld]
     if lost:
         return Finding("artifacts", False, f"{len(lost)} are missing: {', '.join(lost[:3])}")
     detail = f"{len(bundle.artifacts)} named in the log, all as they were"
     if missing:
-        detail += f"; of {len(missing)} model exchanges only the digests are kept, as the boundary says"
+        why = "as the boundary says" if by_digest else said(removed) if removed is not None else ""
+        detail += f"; of {len(missing)} bodies of model exchanges only the digests are kept: {why}"
     return Finding("artifacts", True, detail)
 
 
@@ -197,7 +236,7 @@ def _exchanges_by_digest(boundary: bytes | None) -> bool:
     """Whether the boundary wants only digests of what models were told; called on a document whose digest is signed."""
     try:
         document = YAML(typ="safe", pure=True).load((boundary or b"").decode())
-    except (YAMLError, UnicodeDecodeError):
+    except (YAMLError, ValueError, RecursionError):  # ValueError: `+_` is a number to the reader, and then is none
         return False
     logs = document.get("logs") if isinstance(document, dict) else None
     return isinstance(logs, dict) and logs.get("exchanges") == "digest"

@@ -106,6 +106,8 @@ class Facts:
     ended: e.RunEnded | None = None
     #: `sha256:` digests of everything in the content store that an event names.
     artifacts: tuple[str, ...] = ()
+    #: Those of them that are of model exchanges and of nothing else: they may be kept for less time, or not at all.
+    bodies: frozenset[str] = frozenset()
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -134,6 +136,7 @@ def gather(run: str, history: Iterable[e.Event]) -> Facts:
     patch = kept.last(e.PatchProduced)
     replaced = [one for one in kept.all(e.TestsReplaced) if patch is not None and one.tree == patch.tree]
     old = replaced[-1] if replaced else None
+    others, exchanged = _artifacts(kept.events), _exchanged(kept.all(e.ModelCalled))
     return Facts(
         run=run,
         admitted=kept.last(e.TicketAdmitted),
@@ -155,7 +158,8 @@ def gather(run: str, history: Iterable[e.Event]) -> Facts:
         pushed=kept.last(e.BranchPushed),
         stopped=kept.last(e.RunStopped),
         ended=kept.last(e.RunEnded),
-        artifacts=_artifacts(kept.events),
+        artifacts=tuple(dict.fromkeys((*others, *exchanged))),
+        bodies=frozenset(exchanged) - frozenset(others),
     )
 
 
@@ -240,14 +244,14 @@ def _artifacts(history: tuple[e.Event, ...]) -> tuple[str, ...]:
                 named.append(event.diff)
             case e.AgentEnded():
                 named.append(event.transcript)
-            case e.ModelCalled():
-                named += [event.request, event.response]
             case _:
                 pass
-    return tuple(dict.fromkeys(digest for digest in named if digest.startswith("sha256:")))
+    return _digests(named)
 
 
-def exchanges(history: Iterable[e.Event]) -> frozenset[str]:
-    """Digests of what was said to and by models, which a boundary may want kept by digest only."""
-    calls = [event for event in history if isinstance(event, e.ModelCalled)]
-    return frozenset(digest for call in calls for digest in (call.request, call.response))
+def _exchanged(calls: tuple[e.ModelCalled, ...]) -> tuple[str, ...]:
+    return _digests(digest for call in calls for digest in (call.request, call.response))
+
+
+def _digests(named: Iterable[str]) -> tuple[str, ...]:
+    return tuple(digest for digest in named if digest.startswith("sha256:"))

@@ -13,7 +13,7 @@ from ringfence.domain.dataflow import sent
 from ringfence.domain.measures import duration_text, size_text
 
 _SIZES = ("memory", "file", "disk", "temporary", "output", "total", "size", "sent", "received")
-_DURATIONS = ("time", "cpu_time", "timeout", "retention", "keep", "first_byte_timeout", "idle_timeout")
+_DURATIONS = ("time", "cpu_time", "timeout", "retention", "bodies", "keep", "first_byte_timeout", "idle_timeout")
 _LIMITS = (
     ("limits", "run"), ("limits", "repository_day"), ("limits", "day"),
     ("limits", "network"), ("limits", "sandbox"), ("limits", "patch"),

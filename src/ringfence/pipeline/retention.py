@@ -5,13 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ringfence.domain.boundary import Boundary
-from ringfence.domain.events import from_json
-from ringfence.domain.run import RunState, fold
 from ringfence.pipeline.layers import Shelf
 from ringfence.pipeline.orders import Orders
 from ringfence.pipeline.ports import Places
 from ringfence.pipeline.rooms import remove_tree
-from ringfence.ports.audit_log import AuditLog
 from ringfence.ports.clock import Clock
 from ringfence.ports.sandbox import Sandboxes
 
@@ -24,6 +21,10 @@ class Removed:
     mirrors: tuple[str, ...]
     layers: tuple[str, ...]  # as repository/key, both opaque
     runs: tuple[str, ...]  # logs and bundles past their retention
+    bodies: tuple[str, ...]  # runs whose model exchanges are past theirs
+    blobs: int  # of the content store, which no log names any more
+    #: What could not be removed, a sentence each.
+    left: tuple[str, ...]
 
 
 def sweep_checkouts(places: Places, alive: frozenset[str], sandboxes: Sandboxes) -> tuple[str, ...]:
@@ -73,20 +74,6 @@ def sweep_layers(places: Places, boundary: Boundary, clock: Clock) -> tuple[str,
             remove_tree(path)
             removed.append(f"{path.parent.name}/{path.name}")
             total -= size
-    return tuple(removed)
-
-
-def sweep_logs(places: Places, boundary: Boundary, log: AuditLog, clock: Clock) -> tuple[str, ...]:
-    """Forget runs that ended longer ago than logs are kept, with their bundles."""
-    removed, kept = [], Orders(places.state).all_quarantined()
-    for run in log.runs():
-        records = log.records(run)
-        view = fold(run, (from_json(record.event) for record in records))
-        old = clock.now() - records[-1].time > boundary.logs.retention
-        if old and view.state is RunState.ENDED and run not in kept:
-            places.bundle(run).unlink(missing_ok=True)
-            log.forget(run)
-            removed.append(run)
     return tuple(removed)
 
 

@@ -1,5 +1,6 @@
 """The port of the content store: blobs by digest. Steps of a run pass digests, never blobs."""
 
+from collections.abc import Set
 from typing import Protocol
 
 
@@ -12,4 +13,8 @@ class Artifacts(Protocol):
 
     def get(self, digest: str) -> bytes:
         """The blob, checked against its digest. Errors: `EvidenceBroken` when missing or changed."""
+        ...
+
+    def sweep(self, named: Set[str], before: float) -> int:
+        """Remove blobs that are not named and were last put before a time; how many. Only the sweep calls this."""
         ...

@@ -1,14 +1,15 @@
 """The embedded content store: one file a blob, named by the digest of what it holds.
 
 Nothing is ever changed in place; a blob is visible whole or not at all, also after a power cut. It keeps
-no index and counts no references: what a run needs stands in that run's log.
+no index and counts no references: what a run needs stands in that run's log, and a sweep is told what to keep.
 """
 
+import fcntl
 import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -39,8 +40,11 @@ class DirectoryArtifacts:
         name = hashlib.sha256(clean).hexdigest()
         try:
             with self._shard(name, create=True) as folder:
-                if _read(folder, name) != clean:  # also mends a blob that was damaged
-                    _write(folder, name, clean)
+                fcntl.flock(folder, fcntl.LOCK_SH)  # a sweep does not take away what is being put
+                if _read(folder, name) == clean:
+                    os.utime(name, dir_fd=folder, follow_symlinks=False)  # it was put just now, as a sweep sees it
+                else:
+                    _write(folder, name, clean)  # also mends a blob that was damaged
         except OSError as failure:
             raise EvidenceBroken(
                 f"a blob cannot be stored: {failure.strerror}", where=str(self._root), mend=_MEND
@@ -62,6 +66,26 @@ class DirectoryArtifacts:
         if hashlib.sha256(content).hexdigest() != name:
             raise EvidenceBroken(f"the blob {digest} was changed", where=str(self._root))
         return content
+
+    def sweep(self, named: Set[str], before: float) -> int:
+        """Remove blobs that are not named and were last put before a time, and what a killed process left of one."""
+        try:
+            shards = [path for path in self._root.iterdir() if len(path.name) == 2 and _HEX.issuperset(path.name)]
+            return sum(self._swept(shard, named, before) for shard in shards)
+        except OSError as failure:
+            raise EvidenceBroken(
+                f"a blob cannot be removed: {failure.strerror}", where=str(self._root), mend=_MEND
+            ) from failure
+
+    def _swept(self, shard: Path, named: Set[str], before: float) -> int:
+        removed = 0
+        with self._shard(shard.name, create=False) as folder:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            for name in [path.name for path in shard.iterdir() if f"sha256:{path.name}" not in named]:
+                if os.lstat(name, dir_fd=folder).st_mtime < before:
+                    os.unlink(name, dir_fd=folder)
+                    removed += 1
+        return removed
 
     @contextmanager
     def _shard(self, name: str, *, create: bool) -> Iterator[int]:

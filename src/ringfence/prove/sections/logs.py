@@ -33,6 +33,9 @@ def claims(ground: Ground) -> Iterator[Claim]:
     kept = duration_text(logs.retention)
     why = "it is a matter of time: `ringfence sweep` removes what is older"
     yield Claim("logs", f"nothing is kept for longer than {kept}", partial(untestable, why))
+    if logs.exchanges == "full":
+        kept = duration_text(logs.bodies_kept)
+        yield Claim("logs", f"no model exchange is kept for longer than {kept}", partial(untestable, why))
     yield Claim("logs", "ordinary output is kept as it was printed", lambda: _ordinary(ground), benign=True)
 
 

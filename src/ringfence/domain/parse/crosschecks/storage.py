@@ -8,7 +8,7 @@ from ringfence.domain.parse.crosschecks.check import CrossCheck, path_fault, rep
 from ringfence.domain.parse.problem import Finding
 from ringfence.domain.redaction import Redactor
 
-_DAY = 86400
+_DAY, _HOUR = 86400, 3600
 #: Places that hold other things too: a checkout directory there is not one that can be swept or watched.
 _SHARED = (
     "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt", "/proc", "/root", "/run",
@@ -40,6 +40,9 @@ def _logs(boundary: Boundary) -> Iterator[Finding]:
     if not _DAY <= logs.retention <= 3650 * _DAY:
         what = "a retention outside of 1d to 3650d keeps nothing to review, or keeps it for good"
         yield Finding(("logs", "retention"), what, "write what your policy says, for example 90d")
+    if logs.bodies is not None and not _HOUR <= logs.bodies <= logs.retention:
+        what = "bodies are kept for an hour at least, and never longer than the log that names them"
+        yield Finding(("logs", "bodies"), what, "write a time from 1h up to `retention`, for example 14d")
     patterns = ("logs", "redaction", "patterns")
     yield from repeated([pattern.name for pattern in logs.redaction.patterns], patterns, last=("name",))
     for place, pattern in enumerate(logs.redaction.patterns):
