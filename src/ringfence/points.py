@@ -228,6 +228,7 @@ def call_recorder(
     def digest_only(body: bytes) -> str:
         return "sha256:" + hashlib.sha256(redactor.redact(body)).hexdigest()
 
+    servers = {route.name: route.server for route in boundary.models.routes}
     keep = artifacts.put if boundary.logs.exchanges == "full" else digest_only
 
     def open_call(call: Call) -> Answer | None:
@@ -240,7 +241,7 @@ def call_recorder(
         reason = "; ".join(filter(None, (call.reason, f"taken out: {said}" if said else "")))
         named = [field.name for field in fields(ModelAsked) if hasattr(call, field.name)]
         facts = {name: getattr(call, name) for name in named}
-        log.append(call.run, ModelAsked(call.id, **{**facts, "reason": reason}))
+        log.append(call.run, ModelAsked(call.id, **{**facts, "reason": reason, "server": servers[call.route]}))
         return Answer(content=clean) if kinds else None
 
     def record(call: Call) -> Answer | None:
@@ -248,7 +249,9 @@ def call_recorder(
             return open_call(call)
         request, response = keep(call.request), keep(call.response)
         facts = {field.name: getattr(call, field.name) for field in fields(ModelCalled) if hasattr(call, field.name)}
-        log.append(call.run, ModelCalled(**{**facts, "call": call.id, "request": request, "response": response}))
+        server = servers[call.route] if call.decision == "allow" else ""
+        more = {"call": call.id, "request": request, "response": response, "server": server}
+        log.append(call.run, ModelCalled(**{**facts, **more}))
         return None
 
     return record

@@ -12,6 +12,7 @@ from evidence_run import BOUNDARY_TEXT, COMMIT, ID, TREE, Key, called, check, di
 from ringfence.domain import events as e
 from ringfence.domain.facts import gather
 from ringfence.domain.inert import code, title_words
+from ringfence.domain.money import UNIT
 from ringfence.domain.patch import FileChange
 from ringfence.domain.redaction import Redactor
 from ringfence.domain.summary import Summary, pull_request_body, pull_request_title
@@ -97,6 +98,16 @@ def test_first_screen_says_everything_a_reviewer_needs() -> None:
     ):  # fmt: skip
         assert part in body, part
     assert len(body.splitlines()) < 60
+
+
+def test_a_cost_that_nobody_knows_is_not_said_to_be_nothing() -> None:
+    priced = replace(called(replayed=False), cost=UNIT, currency="EUR", as_of="2026-11-01")
+    free = replace(priced, cost=0, currency="", model="unnamed")
+    body = pull_request_body(summary([*HISTORY, priced, free]))
+    assert "about 1.0000 EUR, an estimate by the prices of 2026-11-01" in body
+    assert body.count("cost unknown: the prices of 2026-11-01 do not name it") == 1
+    without_table = replace(free, as_of="")
+    assert "cost" not in pull_request_body(summary([*HISTORY, without_table]))
 
 
 def test_replay_is_said_before_anything_else() -> None:

@@ -28,6 +28,14 @@ def test_a_call_that_was_answered_has_its_model_provider_and_tokens() -> None:
     }
 
 
+def test_the_providers_word_for_the_model_and_the_boundarys_address_have_their_names() -> None:
+    named = conventional(replace(CALLED, response_model="m-2026", server="models.example.internal:443"))
+    assert named["gen_ai.response.model"] == "m-2026"
+    assert (named["server.address"], named["server.port"]) == ("models.example.internal", 443)
+    asked = conventional(replace(ASKED, server="[2001:db8::1]:8443"))
+    assert (asked["server.address"], asked["server.port"]) == ("2001:db8::1", 8443)
+
+
 def test_gemini_goes_by_the_names_that_the_conventions_have_for_it() -> None:
     named = attributes(replace(CALLED, provider="gemini", protocol="gemini"))
     assert (named["gen_ai.provider.name"], named["gen_ai.operation.name"]) == ("gcp.gemini", "generate_content")

@@ -44,6 +44,13 @@ def test_a_real_wire_carries_a_ticket_and_the_key_stays_outside(site: Worksite) 
     called = [event for event in site.events(view.id) if isinstance(event, e.ModelCalled)]
     assert {(c.route, c.provider, c.model, c.replayed) for c in called} == {("inside", "openai", "local-model", False)}
     assert view.spent.requests == 2
+    place = server.door.removeprefix("http://")
+    assert {event.server for event in site.events(view.id) if isinstance(event, e.ModelAsked | e.ModelCalled)} == {
+        place
+    }
+    shown = json.loads(site.ringfence("show", view.id, "--models", "--json").stdout)
+    assert {one["attributes"]["server.address"] for one in shown} == {place.rpartition(":")[0]}
+    assert all("gen_ai.response.model" not in one["attributes"] for one in shown), "this server names no model"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from agent_side import POLICY, USER, Agent, Records, Start, listening, route
 from model_upstream import Seen, answer, either, silent, upstream, whole
 
 from ringfence.adapters.clock import SystemClock
-from ringfence.domain.money import Rate, amount
+from ringfence.domain.money import UNPRICED, Rate, amount
 from ringfence.domain.spending import day_name
 from ringfence.gateway.process import GatewayProcess
 from ringfence.ports.gateway import DayBudget
@@ -131,3 +131,11 @@ def test_a_run_whose_time_is_over_asks_no_more(start: Start) -> None:
         agent = start(route(up.url), seconds=0.0)
         assert (agent.chat().status, agent.door.denied()) == (403, "time_spent")
         assert up.seen == []
+
+
+def test_what_nobody_has_put_a_price_on_is_not_said_to_cost_nothing() -> None:
+    unpriced = {"rate": UNPRICED, "currency": "EUR", "as_of": "2026-11-01"}
+    with upstream(answer(whole())) as up, doors(up.url, unpriced) as (agent,):
+        agent.chat()
+        (ended,) = agent.records.of("ended")
+    assert (ended.currency, ended.as_of, ended.cost) == ("", "2026-11-01", 0)

@@ -115,6 +115,38 @@ def test_a_door_never_gets_more_than_the_run_has_left(log: SqliteAuditLog, clock
     assert (found.requests, found.input_tokens, found.money, found.seconds) == (1, 0, amount(0.5), 100.0)
 
 
+@pytest.mark.parametrize("limits", [("run",), ("repository_day",), ("day",)])
+@pytest.mark.parametrize("unpriced", ["house/qwen3-coder", "outside/large-coder-2"])
+def test_no_door_where_money_is_limited_and_a_price_is_missing(
+    log: SqliteAuditLog, clock: FixedClock, limits: tuple[str, ...], unpriced: str
+) -> None:
+    """Whatever `boundary check` said before: a boundary that came another way is judged here."""
+    found = without_price(boundary(FALLBACK), unpriced, limited=limits)
+    with pytest.raises(RunStopped, match=f"does not say what {unpriced} costs") as stopped:
+        policy(plan("acme/iban-tools"), found, log, clock)
+    assert stopped.value.reason == "price_unknown"
+    assert "models.prices" in stopped.value.where
+
+
+def test_where_money_is_not_limited_a_missing_price_is_unknown_and_not_nothing(
+    log: SqliteAuditLog, clock: FixedClock
+) -> None:
+    found = policy(plan("acme/iban-tools"), without_price(boundary(FALLBACK), "house/qwen3-coder"), log, clock)
+    assert (found.rate.known, found.fallback[0].rate.known, found.money) == (False, True, None)
+
+
+def without_price(sound: Boundary, model: str, *, limited: tuple[str, ...] = ()) -> Boundary:
+    prices = sound.models.prices
+    assert prices is not None
+    kept = tuple(price for price in prices.table if price.model != model)
+    models = sound.models.model_copy(update={"prices": prices.model_copy(update={"table": kept})})
+    sections = {
+        name: getattr(sound.limits, name).model_copy(update={} if name in limited else {"money": None})
+        for name in ("run", "repository_day", "day")
+    }
+    return sound.model_copy(update={"models": models, "limits": sound.limits.model_copy(update=sections)})
+
+
 def test_a_repository_that_no_route_may_see_gets_no_door(log: SqliteAuditLog, clock: FixedClock) -> None:
     with pytest.raises(RunStopped, match="no approved route"):
         policy(plan("acme/payments-api-spec"), boundary(TEAM), log, clock)

@@ -113,7 +113,7 @@ def _given(look: "Reading", route: "Route") -> str:
 
 
 def _policy(look: "Reading", run: str, route: "Route", model: str) -> "DoorPolicy":
-    from ringfence.domain.money import FREE
+    from ringfence.pipeline.doors import rate_of
     from ringfence.ports.gateway import DoorPolicy
 
     limits, prices = look.boundary.models, look.boundary.models.prices
@@ -121,7 +121,7 @@ def _policy(look: "Reading", run: str, route: "Route", model: str) -> "DoorPolic
         run=run, door=f"{route.name}/{model}", model=model, route=route.name,
         requests=_REQUESTS, input_tokens=_INPUT, output_tokens=_OUTPUT,
         first_byte_timeout=float(limits.first_byte_timeout), idle_timeout=float(limits.idle_timeout),
-        rate=(prices.rate(route.name, model) if prices else None) or FREE,
+        rate=rate_of(look.boundary, route.name, model),
         currency=prices.currency if prices else "", as_of=prices.as_of.isoformat() if prices else "",
     )  # fmt: skip
 

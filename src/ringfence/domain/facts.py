@@ -51,9 +51,11 @@ class ModelFacts:
 
     @property
     def money(self) -> str:
-        """What it cost, for a person; empty where the boundary has no table of prices, or nobody was called."""
-        if not self.currency or self.replayed:
+        """What it cost, for a person; empty where the boundary has no table of prices, or no model was called."""
+        if self.replayed or not self.requests:
             return ""
+        if not self.currency:
+            return f"cost unknown: the prices of {self.as_of} do not name it" if self.as_of else ""
         return f"about {shown(self.cost)} {self.currency}, an estimate by the prices of {self.as_of}"
 
 

@@ -18,6 +18,7 @@ class ModelAsked:
     input_tokens: int = 0  # what it was promised: all that it may cost, should nothing more be heard of it
     output_tokens: int = 0
     cost: int = 0
+    server: str = ""  # host:port of the route's endpoint, by the boundary; empty for a recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,5 +47,7 @@ class ModelCalled:
     reasoning_tokens: int = 0  # of the output
     call: str = ""  # as it was asked
     cost: int = 0  # billionths of the currency, by the boundary's table of prices: an estimate
-    currency: str = ""  # empty: the boundary has no table
+    currency: str = ""  # empty: the boundary has no price for it, and what it cost is not known
     as_of: str = ""  # the date of the table
+    server: str = ""  # as it was asked; empty when it was denied
+    response_model: str = ""  # as the provider named it, which may be anything: cut and printable

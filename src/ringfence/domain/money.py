@@ -28,6 +28,7 @@ class Rate:
     input: int = 0
     output: int = 0
     cached: int = 0
+    known: bool = True  # False: nobody has put a price on it; it counts as nothing, and is shown as unknown
 
     def cost(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> int:
         """What so many tokens cost, rounded up; `cached_tokens` are those of the input that cost less."""
@@ -40,5 +41,7 @@ class Rate:
         return max(0, money * _MILLION // self.output) if self.output else None
 
 
-#: What costs nothing, or what nobody has put a price on.
+#: What costs nothing.
 FREE = Rate()
+#: What nobody has put a price on.
+UNPRICED = Rate(known=False)

@@ -1,7 +1,8 @@
 """Model calls in the attribute names of OpenTelemetry's conventions for generative AI, for whoever exports the log.
 
-Only what is on record: the audit log has no name of the model in an answer and no address of a provider, so there is
-no `gen_ai.response.model` and no `server.address`. What the conventions have no name for stands under `ringfence.`.
+Only what is on record. `gen_ai.response.model` is the provider's word; `server.address` is the boundary's, of the
+endpoint that the route names, whatever stands between. What the conventions have no name for stands under
+`ringfence.`.
 """
 
 from ringfence.domain.model_events import ModelAsked, ModelCalled
@@ -27,6 +28,9 @@ def attributes(event: ModelAsked | ModelCalled) -> Attributes:
         "ringfence.route": event.route,
         "ringfence.rule": event.rule,
     }
+    if event.server:
+        host, _, port = event.server.rpartition(":")
+        named |= {"server.address": host.strip("[]"), "server.port": int(port)}
     if isinstance(event, ModelAsked):
         return {**named, "ringfence.decision": "allow", "ringfence.ended": False}
     named |= {
@@ -40,6 +44,8 @@ def attributes(event: ModelAsked | ModelCalled) -> Attributes:
     }
     if event.reason:
         named["error.type"] = event.reason.split(":")[0]  # of a denial the reason's name, without its details
+    if event.response_model:
+        named["gen_ai.response.model"] = event.response_model
     if event.decision == "allow":
         named |= {
             "gen_ai.usage.input_tokens": event.input_tokens,

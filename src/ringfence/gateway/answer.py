@@ -13,7 +13,7 @@ from typing import Any
 
 from ringfence.gateway.conversation import Answered
 from ringfence.gateway.ledger import estimate
-from ringfence.gateway.protocols.shape import Counted, Heard, Listener, WireProtocol, failed
+from ringfence.gateway.protocols.shape import Counted, Heard, Listener, WireProtocol, at, failed
 from ringfence.gateway.refusal import Fault
 
 MAX_ANSWER = 16 << 20
@@ -22,6 +22,7 @@ _MAX_EVENT = 4 << 20
 _BLANK = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))")
 _LINE = re.compile(r"\r\n|\n|\r")
 _REDACTED = "[redacted]"
+_LONGEST_NAME = 120
 _SHORTEST_HELD = 4  # characters of the credential that may pass before the rest is waited for
 
 
@@ -110,6 +111,7 @@ class Whole:
 
     body: bytes
     usage: Counted | None
+    model: str = ""  # as the provider names it
 
 
 def judge_whole(body: bytes, content_type: str, scrub: Scrubber, wire: WireProtocol) -> Whole | Fault:
@@ -127,8 +129,16 @@ def judge_whole(body: bytes, content_type: str, scrub: Scrubber, wire: WireProto
         return fault
     usage = wire.usage(parsed)
     if scrub.found(parsed):
-        body = json.dumps(scrub.clean(parsed)).encode()
-    return Whole(scrub.raw(body), usage)
+        parsed = scrub.clean(parsed)
+        body = json.dumps(parsed).encode()
+    return Whole(scrub.raw(body), usage, named_model(parsed))
+
+
+def named_model(said: dict[str, Any]) -> str:
+    """The model that an answer or an event of one names: the provider's word, cut and made printable; often nothing."""
+    places = (("model",), ("modelVersion",), ("message", "model"), ("response", "model"))
+    named = next((name for place in places if isinstance(name := at(said, *place), str)), "")
+    return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in named[:_LONGEST_NAME])
 
 
 def empty() -> Fault:
@@ -174,6 +184,7 @@ class AnswerStream:
     def __init__(self, scrub: Scrubber, listener: Listener) -> None:
         self.fault: Fault | None = None
         self.complete = False
+        self.model = ""  # as the provider names it, once it has
         self._scrub = scrub
         self._listener = listener
         self._buffer = bytearray()
@@ -250,6 +261,7 @@ class AnswerStream:
             named = [line for line in written if line and not line.startswith("data:")]  # clients go by `event:`
             event = "\n".join((*named, f"data: {json.dumps(chunk)}", "", "")).encode()
         self._started = True
+        self.model = self.model or named_model(chunk)
         return self._pass_on(chunk, self._listener.hear(chunk), event)
 
     def _chunk(self, text: str) -> dict[str, Any] | None:

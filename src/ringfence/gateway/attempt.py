@@ -40,6 +40,7 @@ class _Track:
         self.body = asked.outbound(promise.output_tokens)
         self.promise = promise
         self.received = bytearray()
+        self.named = ""  # the model, by the provider's word
         self.sent = False  # whether the provider may have worked for it
         self._door = door
         self._id = door.next_id()
@@ -111,7 +112,7 @@ class _Track:
             output_tokens=usage.output_tokens,
             tokens_estimated=usage.estimated,
             cost=cost,
-            currency=door.policy.currency,
+            currency=door.policy.currency if door.policy.rate.known else "",
             as_of=door.policy.as_of,
             first_byte_ms=0.0 if self._first is None else round((self._first - self._asked) * 1000, 3),
             seconds=round(now - self._asked, 6),
@@ -121,6 +122,7 @@ class _Track:
             protocol=self._wire,
             cached_tokens=usage.cached_tokens,
             reasoning_tokens=usage.reasoning_tokens,
+            response_model=self.named,
         )
 
 
@@ -182,6 +184,7 @@ class Attempt:
         result = ended or judge_whole(received, answered.content_type, self._door.scrub, wire)
         if not isinstance(result, Whole):
             return (yield from self._fail(result))
+        self._track.named = result.model
         usage = self._track.usage(result.usage, estimate(len(result.body)), whole=True)
         if not (yield from self._end(200, "", usage)):
             return not_recorded()
@@ -216,6 +219,7 @@ class Attempt:
             case c.Piece():
                 self._track.take(reply.content)
                 ready = stream.feed(reply.content)
+                self._track.named = stream.model
                 if len(self._track.received) > MAX_ANSWER:
                     return b"", Fault(502, "upstream_too_large", "the provider's answer has no end")
                 if stream.usage is None:

@@ -44,8 +44,9 @@ class Call:
     cached_tokens: int = 0  # of the input
     reasoning_tokens: int = 0  # of the output
     cost: int = 0  # billionths of the currency: what was promised when opened, what it was when ended
-    currency: str = ""  # empty: the boundary has no table of prices
+    currency: str = ""  # empty: the boundary has no price for it
     as_of: str = ""  # the date of the table
+    response_model: str = ""  # as the provider named it: printable, and nobody's promise
 
 
 def to_frame(call: Call) -> tuple[dict[str, Any], bytes, bytes]:
@@ -76,6 +77,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
             "protocol",
             "currency",
             "as_of",
+            "response_model",
         ),
         str,
     ),

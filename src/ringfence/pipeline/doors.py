@@ -10,7 +10,7 @@ from ringfence.domain.budget import Spent
 from ringfence.domain.decision import Deny
 from ringfence.domain.errors import RunStopped
 from ringfence.domain.events import TicketAdmitted
-from ringfence.domain.money import FREE, Rate, amount
+from ringfence.domain.money import FREE, UNPRICED, Rate, amount
 from ringfence.domain.rules import model_ways
 from ringfence.domain.spending import Spending, day_began, day_name, spent_in
 from ringfence.ports.audit_log import AuditLog
@@ -31,7 +31,7 @@ class DoorPlan:
 def policy(plan: DoorPlan, boundary: Boundary, log: AuditLog, clock: Clock) -> DoorPolicy:
     """What may pass the door: the default model, its approved fallbacks, and what is left of the budgets.
 
-    Errors: `RunStopped` when no route may be sent this repository.
+    Errors: `RunStopped` when no route may be sent this repository, or when money is limited and a price is missing.
     """
     ways = model_ways(boundary, plan.repository)
     if isinstance(ways, Deny):
@@ -65,10 +65,27 @@ def policy(plan: DoorPlan, boundary: Boundary, log: AuditLog, clock: Clock) -> D
     )
 
 
-def _rate(boundary: Boundary, route: str, model: str) -> Rate:
-    """What the owners say it costs. `boundary check` refuses a model without a price where money is limited."""
+def rate_of(boundary: Boundary, route: str, model: str) -> Rate:
+    """What the owners say that a model costs; a recording costs nothing."""
     prices = boundary.models.prices
-    return (prices.rate(route, model) if prices else None) or FREE
+    price = prices.rate(route, model) if prices else None
+    if price is None and any(one.name == route and one.provider == "replay" for one in boundary.models.routes):
+        return FREE
+    return UNPRICED if price is None else price
+
+
+def _rate(boundary: Boundary, route: str, model: str) -> Rate:
+    """The same for a run. Errors: `RunStopped` where money is limited and nobody knows what it costs."""
+    limits, rate = boundary.limits, rate_of(boundary, route, model)
+    limited = [one.money for one in (limits.run, limits.repository_day, limits.day) if one.money is not None]
+    if limited and not rate.known:
+        raise RunStopped(
+            "price_unknown",
+            f"money is limited, but the boundary does not say what {route}/{model} costs",
+            where="boundary, section models.prices",
+            mend="add its price to the table; `ringfence boundary check` names every model without one",
+        )
+    return rate
 
 
 def _days(repository: str, boundary: Boundary, log: AuditLog, now: float) -> tuple[DayBudget, ...]:

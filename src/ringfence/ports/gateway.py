@@ -45,7 +45,7 @@ class DoorPolicy:
     seconds: float | None = None  # left of the run's wall clock
     requests_per_second: float | None = None
     money: int | None = None  # left of the run's money, in billionths of the currency; None: not limited
-    rate: Rate = FREE  # what the model costs
+    rate: Rate = FREE  # what the model costs, if that is known
     currency: str = ""  # empty: there is no table of prices
     as_of: str = ""  # the date of the table
     days: tuple[DayBudget, ...] = ()
