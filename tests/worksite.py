@@ -168,6 +168,13 @@ class Worksite:
             client.post(f"{pull}/reviews", json={"event": "APPROVE"}).raise_for_status()
             client.put(f"{pull}/merge", json={}).raise_for_status()
 
+    def pull_request(self, number: int) -> str:
+        """The text of a pull request, by the host's API."""
+        token = create_principal(self.server.root, NewPrincipal("lee", "human", {REPOSITORY: Permission(review=True)}))
+        with httpx2.Client(headers={"Authorization": f"Bearer {token}"}, trust_env=False) as client:
+            answer = client.get(f"{self.server.url}/repos/{REPOSITORY}/pulls/{number}").raise_for_status()
+        return str(answer.json()["body"])
+
     def refs(self) -> dict[str, str]:
         """What the code host has."""
         rows = self.git("for-each-ref", "--format=%(refname) %(objectname)").splitlines()

@@ -26,7 +26,7 @@ from ringfence.broker.leases import held
 from ringfence.broker.redacting import LearningRedactor
 from ringfence.broker.sources import SecretSources
 from ringfence.child.process import Answer
-from ringfence.domain.boundary import Boundary
+from ringfence.domain.boundary import Boundary, Route
 from ringfence.domain.errors import ControlMissing, InputError
 from ringfence.domain.events import EgressAsked, EgressDecided, GrantUsed, ModelAsked, ModelCalled
 from ringfence.egress.attempt import Attempt
@@ -228,7 +228,7 @@ def call_recorder(
     def digest_only(body: bytes) -> str:
         return "sha256:" + hashlib.sha256(redactor.redact(body)).hexdigest()
 
-    servers = {route.name: route.server for route in boundary.models.routes}
+    servers = {route.name: _server(route) for route in boundary.models.routes}
     keep = artifacts.put if boundary.logs.exchanges == "full" else digest_only
 
     def open_call(call: Call) -> Answer | None:
@@ -255,6 +255,15 @@ def call_recorder(
         return None
 
     return record
+
+
+def _server(route: Route) -> str:
+    """host:port of a route's endpoint; empty for a recording."""
+    if route.provider == "replay":
+        return ""
+    place = urlsplit(route.endpoint)
+    host = f"[{place.hostname}]" if ":" in (place.hostname or "") else place.hostname
+    return f"{host}:{place.port or (80 if place.scheme == 'http' else 443)}"
 
 
 def attempt_recorder(log: AuditLog) -> Callable[[Attempt], None]:

@@ -78,10 +78,10 @@ def test_a_change_of_what_is_installed_is_said(path: str) -> None:
 )  # fmt: skip
 def test_a_change_of_what_agents_obey_is_said(path: str) -> None:
     changed = FileChange(path, "A", "000000", "100644", "c" * 40, 10)
-    said = f"The agent changed what agents obey: {path}"
+    said = f"Agent configuration changed: review: {path}"
     body = pull_request_body(summary(changes=(*CHANGES, changed)))
     assert said in body.replace("`", "").replace("**", "")
-    assert "agents obey" not in pull_request_body(summary())
+    assert "Agent configuration" not in pull_request_body(summary())
 
 
 def test_first_screen_says_everything_a_reviewer_needs() -> None:

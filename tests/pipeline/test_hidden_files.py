@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from gitsite import GitSite, git_site
+from ringfence.domain.errors import RunStopped
+from ringfence.pipeline.hidden import MOST_NAMED, Hidden, told
 
 FILES = {
     "value.txt": "1\n",
@@ -34,6 +36,30 @@ def test_what_is_hidden_is_not_in_the_tree_and_not_in_the_patch(site: GitSite) -
     assert files(room.path) == ["deep/.env", "value.txt"]
     site.inside(room, 'test -z "$(git status --porcelain)" && echo 2 > value.txt')
     assert list(site.collect(room)) == ["value.txt"]
+
+
+def test_what_is_hidden_is_named_and_counted(site: GitSite) -> None:
+    room = site.rooms.make("agent-1", site.source)
+    site.inside(room, "mkdir -p 'new line\n/.opencode'; touch 'new line\n/.opencode/made'")
+    taken = site.rooms.hide(room, HIDDEN).taken
+    assert set(taken.files) == {".opencode/plugin/x.js", "deep/.opencode/x.js", ".env", "odd name/.mcp.json"}
+    assert (taken.count, taken.made_count) == (4, 1)
+    assert taken.made == ("new line\n/.opencode/made",)
+    assert site.rooms.hide(site.rooms.make("agent-2", site.source), (".cursor",)).taken == Hidden()
+
+
+def test_many_hidden_files_are_counted_and_the_first_named(tmp_path: Path) -> None:
+    many = {f".claude/commands/{number:03}.md": "do it\n" for number in range(120)}
+    with git_site(tmp_path / "many", {"value.txt": "1\n", **many}) as site:
+        taken = site.rooms.hide(site.rooms.make("agent-1", site.source), (".claude",)).taken
+    assert (len(taken.files), taken.count) == (MOST_NAMED, 120)
+
+
+def test_a_list_that_is_not_there_is_an_error() -> None:
+    for output in (b"", b"warning: 3\n", b"hidden files\0", b"hidden files\x000\n\0x\n\0"):
+        with pytest.raises(RunStopped, match="nothing says"):
+            told(output)
+    assert told(b"warning\nhidden files\x000\n\x000\n\0") == Hidden()
 
 
 def test_what_the_agent_writes_in_a_hidden_place_is_in_the_patch(site: GitSite) -> None:

@@ -8,7 +8,7 @@ from ringfence.cli.screen import moment, place, plain, program, show_json, table
 from ringfence.domain import events as e
 from ringfence.domain.checks import BASE_TESTS
 from ringfence.domain.events import Event, from_json
-from ringfence.domain.facts import gather
+from ringfence.domain.facts import Facts, gather
 from ringfence.domain.run import RunView
 from ringfence.domain.telemetry import attributes
 from ringfence.pipeline.archive import content
@@ -27,6 +27,11 @@ def show_run(look: Reading, run: str, *, json: bool) -> None:
             {
                 **asdict(view),
                 "setup": layers,
+                "configuration": [
+                    {"kind": one.kind, **asdict(one)}
+                    for one in history
+                    if isinstance(one, e.ConfigurationHidden | e.ConfigurationRechecked)
+                ],
                 "checks": checks,
                 "left": left,
                 "bundle": str(bundle) if bundle.exists() else None,
@@ -38,6 +43,8 @@ def show_run(look: Reading, run: str, *, json: bool) -> None:
     for one in gather(run, history).layers:
         how = "reused" if isinstance(one, e.LayerUsed) else "made"
         print(f"{'set-up':<14} layer {one.layer} {how}, {one.files} files, {one.size} bytes, {one.seconds:.1f} s")
+    for line in _steering(gather(run, history)):
+        print(f"{'agents obey':<14} {plain(line)}")
     rows = check_rows(history)
     if rows:
         print()
@@ -49,6 +56,19 @@ def show_run(look: Reading, run: str, *, json: bool) -> None:
         key = look.places.state / "keys" / "evidence.pub"
         print(f"\nevidence       {place(bundle)}")
         print(f"verify         {program()} verify {place(bundle)} --key {place(key)}")
+
+
+def _steering(facts: Facts) -> list[str]:
+    """What of the repository the agent was not shown, and what of such the patch touches."""
+    hidden, after = facts.hidden, facts.rechecked
+    lines = []
+    if hidden is not None and hidden.count + hidden.made_count:
+        lines.append(f"{hidden.count} files hidden from {hidden.agent}, and {hidden.made_count} that set-up had made")
+    if hidden is not None and after is not None and after.compared:
+        lines.append(f"{after.unchanged} of {after.compared} came out as they were")
+    if after is not None and after.changed_count:
+        lines.append(f"{after.changed_count} changed by the patch, to review: {', '.join(after.changed)}")
+    return lines
 
 
 def show_network(look: Reading, run: str, *, json: bool) -> None:

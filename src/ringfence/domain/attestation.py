@@ -124,6 +124,7 @@ def _claims(
         "refused": [{"attempt": one.attempt, "rule": one.rule, "reason": one.reason} for one in facts.refused],
         **_tests(facts),
         **_setup(facts),
+        **_configuration(facts),
         "artifacts": list(facts.artifacts),
         "not_checked": list(not_checked(facts)),
     }  # fmt: skip
@@ -141,6 +142,23 @@ def _tests(facts: Facts) -> dict[str, Any]:
             "with_those_of_the_base": ran, "fault": replaced.fault,
         }
     }  # fmt: skip
+
+
+def _configuration(facts: Facts) -> dict[str, Any]:
+    """What steers agents: what of it was hidden from this one, and what of it the change touches."""
+    hidden, rechecked = facts.hidden, facts.rechecked
+    found: dict[str, Any] = {}
+    if hidden is not None:
+        found["hidden"] = {
+            "agent": hidden.agent, "commit": hidden.commit, "files": list(hidden.files), "count": hidden.count,
+            "made": list(hidden.made), "made_count": hidden.made_count,
+        }  # fmt: skip
+    if rechecked is not None:
+        found["after"] = {
+            "compared": rechecked.compared, "unchanged": rechecked.unchanged, "changed": list(rechecked.changed),
+            "changed_count": rechecked.changed_count,
+        }  # fmt: skip
+    return {"configuration": found} if found else {}
 
 
 def _setup(facts: Facts) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from ringfence.domain.layers import LayerMade as LayerMade
 from ringfence.domain.layers import LayerUsed as LayerUsed
 from ringfence.domain.model_events import ModelAsked as ModelAsked
 from ringfence.domain.model_events import ModelCalled as ModelCalled
+from ringfence.domain.steering import ConfigurationHidden as ConfigurationHidden
+from ringfence.domain.steering import ConfigurationRechecked as ConfigurationRechecked
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +335,7 @@ Event = (
     | AgentEnded | PatchProduced | PatchRefused | CheckEnded | RepairRequested | EvidenceSealed | GrantAsked
     | GrantMinted | GrantUsed | GrantRevoked | BranchPushed | PullRequestOpened | CheckoutRemoved | CancelRequested
     | RunStopped | RunEnded | RunHalted | RunQuarantined | RunReleased | TestsReplaced | LayerMade
-    | LayerUsed | BodiesRemoved
+    | LayerUsed | BodiesRemoved | ConfigurationHidden | ConfigurationRechecked
 )  # fmt: skip
 
 _BY_KIND: dict[str, type[Event]] = {cls.kind: cls for cls in get_args(Event)}

@@ -34,6 +34,7 @@ _LAST = frozenset({"run.ended", "ticket.refused"})
 #: Only these may follow publication; a check or a patch among them would not be covered by the statement.
 _TOO_LATE = (
     e.PatchProduced, e.CheckEnded, e.TestsReplaced, e.ModelCalled, e.BriefAssembled, e.AgentEnded, e.CommandRan,
+    e.ConfigurationHidden, e.ConfigurationRechecked,
 )  # fmt: skip
 
 

@@ -99,6 +99,9 @@ class Facts:
     #: That the patch touches tests, and what came of running them in their old version.
     replaced: e.TestsReplaced | None = None
     repairs: tuple[e.RepairRequested, ...] = ()
+    #: What of the repository its agent was not shown in the attempt that made the patch, and how that came out.
+    hidden: e.ConfigurationHidden | None = None
+    rechecked: e.ConfigurationRechecked | None = None
     #: What set-up left: made in this run, or kept by an earlier one.
     layers: tuple[e.LayerMade | e.LayerUsed, ...] = ()
     checks: tuple[CheckFacts, ...] = ()
@@ -155,6 +158,8 @@ def gather(run: str, history: Iterable[e.Event]) -> Facts:
         repairs=kept.all(e.RepairRequested),
         layers=tuple(event for event in kept.events if isinstance(event, e.LayerMade | e.LayerUsed)),
         replaced=old,
+        hidden=_of_attempt(kept.all(e.ConfigurationHidden), patch),
+        rechecked=_of_attempt(kept.all(e.ConfigurationRechecked), patch),
         checks=_checks(kept.all(e.CheckEnded), patch.tree if patch else "", old),
         sealed=kept.last(e.EvidenceSealed),
         pushed=kept.last(e.BranchPushed),
@@ -163,6 +168,15 @@ def gather(run: str, history: Iterable[e.Event]) -> Facts:
         artifacts=tuple(dict.fromkeys((*others, *exchanged))),
         bodies=frozenset(exchanged) - frozenset(others),
     )
+
+
+Steered = TypeVar("Steered", e.ConfigurationHidden, e.ConfigurationRechecked)
+
+
+def _of_attempt(events: tuple[Steered, ...], patch: e.PatchProduced | None) -> Steered | None:
+    """The last that the attempt of the patch wrote; an attempt that was cut off is made again."""
+    mine = [event for event in events if patch is not None and event.attempt == patch.attempt]
+    return mine[-1] if mine else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from datetime import date
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field
 
@@ -69,15 +68,6 @@ class Route(Section):
     def spoken(self) -> tuple[Wire, ...]:
         """The protocols that its doors take."""
         return self.protocols or SPOKEN[self.provider]
-
-    @property
-    def server(self) -> str:
-        """host:port of its endpoint; empty for a recording."""
-        if self.provider == "replay":
-            return ""
-        place = urlsplit(self.endpoint)
-        host = f"[{place.hostname}]" if ":" in (place.hostname or "") else place.hostname
-        return f"{host}:{place.port or (80 if place.scheme == 'http' else 443)}"
 
 
 class Models(Section):

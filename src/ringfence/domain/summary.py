@@ -96,8 +96,27 @@ def _changed(summary: Summary) -> str:
         lines += ["", *_old_tests(summary.facts)] if summary.facts.replaced else []
     paths = [one.path for one in summary.changes]
     lines += _unjudged("The agent changed what is installed", what_is_installed(paths))
-    lines += _unjudged("The agent changed what agents obey", what_steers_agents(paths))
+    lines += _steering(summary.facts, paths)
     return _section("Changed", lines)
+
+
+def _steering(facts: Facts, paths: list[str]) -> list[str]:
+    """Agent configuration: what the change touches of it, and what this agent was not shown."""
+    hidden, rechecked = facts.hidden, facts.rechecked
+    known = rechecked.changed if rechecked is not None else ()
+    lines = _unjudged("Agent configuration changed: review", tuple(dict.fromkeys((*known, *what_steers_agents(paths)))))
+    if hidden is None or rechecked is None or not hidden.count + hidden.made_count:
+        return lines
+    shown = ", ".join(code(one.partition(" ")[2]) for one in hidden.files[:_MOST_ROWS])
+    whose = f" that {code(hidden.agent, 60)} would obey: {shown}" + (" and more" if hidden.count > _MOST_ROWS else "")
+    was = (
+        "all as they were"
+        if rechecked.unchanged == rechecked.compared
+        else (f"{rechecked.unchanged} of {rechecked.compared} as they were, the others are part of this change")
+    )
+    text = f"Hidden from the agent: {_count(hidden.count, 'file')} of the repository{whose if shown else ''}; {was}."
+    made = f" Also {_count(hidden.made_count, 'file')} that set-up had made." if hidden.made_count else ""
+    return [*lines, "", text + made]
 
 
 def _unjudged(what: str, paths: tuple[str, ...]) -> list[str]:

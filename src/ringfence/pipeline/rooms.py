@@ -18,7 +18,7 @@ from ringfence.domain.boundary import Boundary, RepositoryCommands
 from ringfence.domain.errors import RunStopped
 from ringfence.domain.events import CommandRan, SandboxDestroyed, SandboxStarted
 from ringfence.pipeline.exits import Exits, stop_when_gone
-from ringfence.pipeline.hidden import AT_COLLECTION, HIDDEN, HIDE
+from ringfence.pipeline.hidden import AT_COLLECTION, HIDDEN, HIDE, Hidden, told
 from ringfence.pipeline.trees import remove_tree as remove_tree
 from ringfence.ports.artifacts import Artifacts
 from ringfence.ports.audit_log import AuditLog
@@ -106,6 +106,8 @@ class Room:
     made: bytes = field(default=b"", repr=False)
     #: What was taken away of it for the agent, as lines of gitignore.
     hidden: bytes = b""
+    #: What that was.
+    taken: Hidden = field(default_factory=Hidden)
 
     def workspace(self, *, writable: bool = True) -> Workspace:
         """The tree as a sandbox is given it."""
@@ -203,7 +205,7 @@ class Rooms:
             raise RunStopped(
                 "checkout_failed", "the agent's tree could not be made", where=f"{_end(outcome)} ({digest})"
             )
-        return room
+        return replace(room, taken=told(outcome.output))
 
     def remove(self, room: Room) -> None:
         """Take a tree away; that of a quarantined run stays, and goes with the run when it is released."""

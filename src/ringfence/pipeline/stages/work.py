@@ -20,6 +20,7 @@ from ringfence.domain.rules import judge_patch, may_work
 from ringfence.pipeline.doors import DoorPlan
 from ringfence.pipeline.doors import policy as door_policy
 from ringfence.pipeline.rooms import Room, Rooms, Source
+from ringfence.pipeline.steering import Steering
 from ringfence.ports.agent import Agent, AgentReport, AgentTask
 from ringfence.ports.artifacts import Artifacts
 from ringfence.ports.audit_log import AuditLog
@@ -69,14 +70,25 @@ def attempt(task: Assignment, bench: Bench, intake_path: Path) -> Patch:
     """Let the agent work once and take its tree in as a candidate commit. Errors: `RunStopped` with the reason."""
     _require_approved(bench)
     room = bench.rooms.ready(f"agent-{task.attempt}", task.source)
+    steering = _steering(task, bench, intake_path)
     try:
         room = bench.rooms.hide(room, bench.agent.hidden)
+        steering.record(task.source.commit, room.taken)
         nothing = _run_agent(task, bench, room)
         ref = f"refs/quarantine/{task.attempt}"
         bench.rooms.collect(room, bench.intake, intake_path, parent=task.start, ref=ref)
     finally:
         bench.rooms.remove(room)
-    return _candidate(task, bench, intake_path, ref, nothing)
+    patch = _candidate(task, bench, intake_path, ref, nothing)
+    changes = bench.objects.changes(intake_path, task.start, patch.tree)
+    steering.recheck(task.start, patch.tree, changes, room.taken)
+    return patch
+
+
+def _steering(task: Assignment, bench: Bench, intake: Path) -> Steering:
+    listed = bench.boundary.repository(task.repository)
+    instructions = listed.instructions if listed else ()
+    return Steering(task.run, task.attempt, bench.agent, instructions, intake, bench.objects, bench.log)
 
 
 def _require_approved(bench: Bench) -> None:
