@@ -15,11 +15,6 @@ from pathlib import Path
 from secrets import token_hex
 from urllib.parse import urlsplit
 
-from ringfence.adapters.agents.builtin import BuiltinAgent
-from ringfence.adapters.agents.external.agent import ExternalAgent
-from ringfence.adapters.agents.external.install import Shelf
-from ringfence.adapters.agents.external.own import OwnAgent
-from ringfence.adapters.agents.external.table import TABLE
 from ringfence.adapters.artifacts.directory import DirectoryArtifacts
 from ringfence.adapters.clock import SystemClock
 from ringfence.broker.leases import held
@@ -27,14 +22,13 @@ from ringfence.broker.redacting import LearningRedactor
 from ringfence.broker.sources import SecretSources
 from ringfence.child.process import Answer
 from ringfence.domain.boundary import Boundary, Route
-from ringfence.domain.errors import ControlMissing, InputError
+from ringfence.domain.errors import ControlMissing
 from ringfence.domain.events import EgressAsked, EgressDecided, GrantUsed, ModelAsked, ModelCalled
 from ringfence.egress.attempt import Attempt
 from ringfence.egress.process import EgressProcess, Inspecting, UpstreamProxy
 from ringfence.gateway.call import Call, RouteConfig
 from ringfence.gateway.process import GatewayProcess
 from ringfence.pipeline.exits import PHASES, registry_grant
-from ringfence.ports.agent import Agent
 from ringfence.ports.audit_log import AuditLog
 from ringfence.ports.broker import Secret
 from ringfence.ports.egress import Egress, EgressPolicy
@@ -97,25 +91,6 @@ def gateway(
         )
         with GatewayProcess(routes, record, user=_user(settings, 1)) as running:
             yield running
-
-
-def shelf(settings: Settings) -> Shelf:
-    """Where agents are installed."""
-    directory = settings.agent.directory or settings.state.parent / "agents"
-    return Shelf(directory, settings.agent.python)
-
-
-def agent(settings: Settings) -> Agent:
-    """The agent that the settings name. Errors: `InputError` for one that nobody knows, `ControlMissing` else."""
-    name = settings.agent.name
-    if name == BuiltinAgent.name:
-        return BuiltinAgent(small=settings.agent.mode == "small")
-    if name in ("command", "acp") and settings.agent.command:
-        return OwnAgent(name, settings.agent.command)
-    if name not in TABLE:
-        known = ", ".join((BuiltinAgent.name, *TABLE, "command and acp (with agent.command)"))
-        raise InputError(f"there is no agent {name!r}", where="settings, agent.name", mend=f"known are {known}")
-    return ExternalAgent(TABLE[name], shelf(settings).place(TABLE[name]))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ringfence import __version__, points
+from ringfence import __version__, agents, points
 from ringfence.adapters import place
 from ringfence.adapters.artifacts.directory import DirectoryArtifacts
 from ringfence.adapters.audit_logs.sqlite import SqliteAuditLog
@@ -330,7 +330,7 @@ def _ports(look: Reading, sandboxes: BubblewrapSandboxes, gateway: Gateway, egre
         gateway=gateway,
         egress=egress,
         authorities=points.authorities(look.boundary, settings),
-        agent=points.agent(settings),
+        agent=agents.agent(settings),
         log=look.log,
         artifacts=look.artifacts,
         signer=LocalKey(look.places.state / "keys"),

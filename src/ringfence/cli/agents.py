@@ -41,9 +41,9 @@ def install(
     Nothing is fetched while a run is going on: an agent that is not installed stops the worker's start.
     """
     from ringfence.adapters.agents.external.table import TABLE
+    from ringfence.agents import shelf
     from ringfence.cli.screen import plain
     from ringfence.domain.errors import InputError
-    from ringfence.points import shelf
     from ringfence.settings import load
 
     shelved = shelf(load(settings))
@@ -66,7 +66,7 @@ def install(
 def _rows(settings: Path | None, verify: bool) -> Iterator[dict[str, Any]]:
     from ringfence import __version__
     from ringfence.adapters.agents.external.table import TABLE
-    from ringfence.points import shelf
+    from ringfence.agents import shelf
     from ringfence.settings import load
 
     shelved = shelf(load(settings))

@@ -21,7 +21,8 @@ from ringfence.ports.sandbox import HeldSandbox, SandboxSpec
 #: Where programs find the proxy on the loopback address of their own network namespace.
 PROXY = 3128
 PHASES = ("setup", "agent", "validation")
-_AUTHORITIES = "/ringfence/authorities.pem"
+#: Whom programs inside trust; and alone, whom they trust beside that where requests are inspected.
+_AUTHORITIES, _OURS = "/ringfence/authorities.pem", "/ringfence/authority.pem"
 _IDLE_SECONDS = 300.0
 _AUTHORITY_SECONDS = 3600.0  # how much longer an authority lives than its command may run
 _TRUST = (
@@ -47,16 +48,17 @@ class Exits:
             return spec
         services = self._services()
         names = " ".join(rule.host for rule in services.values())
-        trusted = self.authorities
+        certificates = {_AUTHORITIES: self.authorities}
         if any(rule.inspect for rule in self.boundary.network_rules(phase_of(spec.role))):
-            trusted += f"\n{self.egress.authority(spec.timeout + _AUTHORITY_SECONDS)}\n".encode()
+            ours = f"{self.egress.authority(spec.timeout + _AUTHORITY_SECONDS)}\n".encode()
+            certificates = {_AUTHORITIES: self.authorities + b"\n" + ours, _OURS: ours}
         return replace(
             spec,
             doors=(*spec.doors, PROXY, *services),
             environment={**spec.environment, **_environment()},
             files={
                 **spec.files,
-                _AUTHORITIES: trusted,
+                **certificates,
                 "/etc/hosts": f"127.0.0.1 localhost sandbox {names}".rstrip().encode() + b"\n",
             },
         )
@@ -131,7 +133,7 @@ class Exits:
             received=max(0, limits.received - spent.received),
             longest=spec.timeout,
             idle_timeout=_IDLE_SECONDS,
-            authority=spec.files[_AUTHORITIES][len(self.authorities) :].decode().strip(),
+            authority=spec.files.get(_OURS, b"").decode().strip(),
             on_leak=self.boundary.network.on_leak,
         )
 
