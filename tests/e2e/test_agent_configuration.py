@@ -10,7 +10,11 @@ from ringfence.domain import events as e
 from ringfence.domain.facts import gather
 from worksite import BRANCH, Worksite
 
-FILES = {".claude/settings.json": '{"hooks": {}}\n', "sub/CLAUDE.md": "Obey.\n", ".mcp.json": "{}\n"}  # beside AGENTS.md
+FILES = {
+    ".claude/settings.json": '{"hooks": {}}\n',
+    "sub/CLAUDE.md": "Obey.\n",
+    ".mcp.json": "{}\n",
+}
 
 
 def configured(site: Worksite, tmp_path: Path, **files: str) -> str:

@@ -116,8 +116,11 @@ def test_a_sweep_that_was_cut_off_is_finished_by_the_next(site: Worksite) -> Non
     late = archive(site, 15)
     late.log.append(view.id, e.BodiesRemoved(len(facts.bodies), 14 * DAY, DOCUMENT), once=e.BodiesRemoved.kind)
     assert site.ringfence("verify", str(bundle(site, view.id))).returncode == 0, "it is of the log as it was"
+    unfinished = bundle(site, view.id).with_name(f".{view.id}.bundle.tar.4711")
+    unfinished.write_bytes(b"half of it")
     assert late.remove_bodies(LOGS, DOCUMENT) == ((), ())
     late.collect()
+    assert not unfinished.exists()
     assert facts.bodies.isdisjoint(stored(site) | set(read_bundle(bundle(site, view.id).read_bytes()).artifacts))
     assert site.ringfence("verify", str(bundle(site, view.id))).returncode == 0
 

@@ -2,7 +2,7 @@
 
 What is looked for: each value as it is and in the forms of encodings.py, in any case; and all of that again in what
 the stream says without escapes, without white space, decoded from base64 (both alphabets, any alignment, folded
-lines) or hex, or unpacked (gzip, zlib, members of zip files), and once more inside that. How the stream is cut
+lines) or hex, or unpacked (gzip, zlib, deflated members of zip files), and once more inside that. How the stream is cut
 makes no difference. What a reader could only undo with a key or by agreement (a cipher, letters in reverse,
 a secret in halves over two requests) is not found; that is why hosts are listed at all.
 """

@@ -255,7 +255,7 @@ class _Inflating:
         method = int.from_bytes(self._head[8:10], "little")
         length = _ZIP_HEAD + sum(int.from_bytes(self._head[at : at + 2], "little") for at in (26, 28))
         if method != 8:
-            self.over = True  # stored as it is, and read as it is
+            self.over = True  # stored, and read as it stands; or packed in a way that is not looked through
             return b""
         if len(self._head) < length:
             return b""

@@ -16,6 +16,7 @@ from ringfence.domain.errors import EvidenceBroken, InputError
 from ringfence.domain.events import RunEnded, RunStarted, from_json
 from ringfence.domain.evidence import without_bodies
 from ringfence.domain.facts import Facts, gather
+from ringfence.pipeline.files import put_in_place
 from ringfence.pipeline.orders import Orders
 from ringfence.pipeline.ports import Places
 from ringfence.ports.artifacts import Artifacts
@@ -41,6 +42,7 @@ class Archive:
         """Forget runs that ended longer ago than logs are kept, with their bundles; which."""
         removed = []
         for run, _records in self._ended(logs.retention):
+            _drop_unfinished(self.places.bundle(run))
             self.places.bundle(run).unlink(missing_ok=True)
             self.log.forget(run)
             removed.append(run)
@@ -97,13 +99,12 @@ class Archive:
 
     def _renew(self, bundle: Path, records: Sequence[Record]) -> None:
         """Write a bundle again without what was removed, unless it says so already."""
+        _drop_unfinished(bundle)
         lines = to_lines(records)
         if not bundle.exists() or _begins_with(bundle, lines):
             return
-        fresh = bundle.with_suffix(".new")
-        fresh.touch(mode=0o600)
-        fresh.write_bytes(without_bodies(bundle.read_bytes(), records, self.signer.sign, self.signer.public_key))
-        fresh.rename(bundle)
+        again = without_bodies(bundle.read_bytes(), records, self.signer.sign, self.signer.public_key)
+        put_in_place(bundle, again)
 
 
 def content(log: AuditLog, artifacts: Artifacts, run: str, digest: str) -> bytes:
@@ -119,6 +120,12 @@ def content(log: AuditLog, artifacts: Artifacts, run: str, digest: str) -> bytes
             mend="there is none any more; the log and the evidence name it by its digest, and hold",
         )
     return artifacts.get(digest)
+
+
+def _drop_unfinished(bundle: Path) -> None:
+    """What a killed process left of writing a bundle has bodies too."""
+    for left in bundle.parent.glob(f".{bundle.name}.*"):
+        left.unlink(missing_ok=True)
 
 
 def _begins_with(bundle: Path, log: bytes) -> bool:

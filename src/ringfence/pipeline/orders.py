@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ringfence.domain.halt import Halt, Scope, file_name, from_file, is_halt, to_file
+from ringfence.pipeline.files import make_names_durable, put_in_place
 
 _LARGEST = 64 << 10
 
@@ -45,7 +46,7 @@ class Orders:
 
     def halt(self, halt: Halt) -> None:
         """Put a halt in force, durably. Errors: OSError."""
-        _write(self._halts / file_name(halt.scope, halt.name), to_file(halt))
+        put_in_place(self._halts / file_name(halt.scope, halt.name), to_file(halt))
 
     def resume(self, scope: Scope, name: str = "") -> tuple[Halt, ...]:
         """Take the halts of exactly this scope back; which they were."""
@@ -55,13 +56,13 @@ class Orders:
             if is_halt(file.name) and (halt.scope, halt.name) == (scope, name):
                 file.unlink(missing_ok=True)
                 taken.append(halt)
-        _sync(self._halts)
+        make_names_durable(self._halts)
         return tuple(taken)
 
     def quarantine(self, run: str, why: Quarantine) -> None:
         """Keep a run as it stands, durably. Errors: OSError."""
         self._released(run).unlink(missing_ok=True)
-        _write(self._quarantine / run, json.dumps(asdict(why)).encode() + b"\n")
+        put_in_place(self._quarantine / run, json.dumps(asdict(why)).encode() + b"\n")
 
     def quarantined(self, run: str) -> bool:
         """Whether a run is kept as it stands; what cannot be told counts as yes."""
@@ -84,7 +85,7 @@ class Orders:
     def release(self, run: str) -> None:
         """Let a quarantined run be ended and cleaned up."""
         (self._quarantine / run).rename(self._released(run))
-        _sync(self._quarantine)
+        make_names_durable(self._quarantine)
 
     def released(self, run: str) -> bool:
         """Whether a run was released and has not been cleaned up yet: it must end."""
@@ -149,27 +150,3 @@ def _object(content: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, content)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    fresh.rename(path)
-    _sync(path.parent)
-
-
-def _sync(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    if not directory.is_dir():
-        return
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ringfence.domain import evidence
 from ringfence.domain.errors import EvidenceBroken
 from ringfence.domain.events import EvidenceSealed, RunEnded, from_json
+from ringfence.pipeline.files import put_in_place
 from ringfence.ports.artifacts import Artifacts
 from ringfence.ports.audit_log import AuditLog
 from ringfence.ports.signer import Signer
@@ -50,10 +51,7 @@ def bundle(run: str, boundary: bytes, path: Path, *, log: AuditLog, artifacts: A
     sealed = [event for event in events if isinstance(event, EvidenceSealed)]
     commit = artifacts.get(sealed[-1].commit_object) if sealed else None
     sources = evidence.Sources(signer.sign, signer.public_key, boundary, commit, _fetch(artifacts))
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(evidence.bundle_of(records, sources))
-    fresh.chmod(0o600)
-    fresh.rename(path)
+    put_in_place(path, evidence.bundle_of(records, sources))
 
 
 def _fetch(artifacts: Artifacts) -> Callable[[str], bytes | None]:
