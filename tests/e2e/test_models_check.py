@@ -87,6 +87,20 @@ def test_what_a_check_costs_is_told_by_the_table_of_prices_with_its_date(site: W
     assert rows[1]["cost"] == "no price in the boundary"
 
 
+def test_a_secret_in_the_question_does_not_leave(site: Worksite) -> None:
+    patterns = {"patterns": [{"name": "house-word", "pattern": "Say nothing else"}]}
+    with scripted(READY) as server:
+        furnish(site, route(server.door), **{"logs.redaction": patterns, "models.on_secret": "deny"})
+        code, rows, _ = checked(site)
+        assert (code, rows[0]["ready"], rows[0]["requests"]) == (1, False, 0)
+        assert server.requests == []
+        document = site.root / "boundary.yaml"
+        document.write_text(document.read_text().replace("on_secret: deny", "on_secret: remove"))
+        code, rows, _ = checked(site)
+    assert (code, rows[0]["ready"]) == (0, True)
+    assert "Say nothing else" not in json.dumps(server.requests)
+
+
 FAULTS: dict[str, tuple[Step, str, str]] = {
     "key": (refuses(401, '{"error":{"message":"bad key ' + KEY + '"}}'), "provider_refused", "401"),
     "model": (refuses(404, '{"error":{"message":"no such model"}}'), "provider_refused", "404"),
