@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gitsite import GitSite, git_site
-from ringfence.domain.errors import RunStopped
+from gitsite import RUN, GitSite, ShellAgent, git_site
+from ringfence.domain.errors import EvidenceBroken, RunStopped
 from ringfence.pipeline.hidden import MOST_NAMED, Hidden, told
+from ringfence.pipeline.steering import Steering
 
 FILES = {
     "value.txt": "1\n",
@@ -96,3 +97,32 @@ def test_a_link_or_a_file_in_place_of_a_hidden_folder_is_in_the_patch(site: GitS
     room = site.rooms.hide(site.rooms.make("agent-1", site.source), HIDDEN)
     site.inside(room, "ln -s deep .opencode")
     assert ".opencode" in site.collect(room)
+
+
+class Obeying(ShellAgent):
+    """An agent that would obey files of a repository."""
+
+    hidden = HIDDEN
+
+
+def steering(site: GitSite, script: str = "") -> Steering:
+    return Steering(RUN, 2, Obeying(script), ("RULES.md",), site.intake, site.objects, site.log)
+
+
+def test_a_hidden_file_that_differs_and_is_no_part_of_the_patch_is_an_error(site: GitSite) -> None:
+    taken = site.rooms.hide(site.rooms.make("agent-1", site.source), HIDDEN).taken
+    patch = site.attempt("echo B > .env; echo 2 > value.txt; echo C > RULES.md")
+    changes = site.objects.changes(site.intake, site.base, patch.tree)
+    steering(site).recheck(site.base, patch.tree, changes, taken)
+    (event,) = [one.event for one in site.log.records(RUN) if one.event["kind"] == "configuration.rechecked"][-1:]
+    assert (event["compared"], event["unchanged"], event["changed"]) == (4, 3, [".env", "RULES.md"])
+    shown = tuple(change for change in changes if change.path != ".env")
+    with pytest.raises(EvidenceBroken, match="differs, but is no part of the patch"):
+        steering(site).recheck(site.base, patch.tree, shown, taken)
+
+
+def test_nothing_is_said_to_be_hidden_from_an_agent_that_obeys_no_files(site: GitSite) -> None:
+    site.attempt("echo 2 > value.txt")
+    kinds = [record.event["kind"] for record in site.log.records(RUN)]
+    assert "configuration.hidden" not in kinds
+    assert kinds.count("configuration.rechecked") == 1
