@@ -125,6 +125,17 @@ def test_a_sweep_that_was_cut_off_is_finished_by_the_next(site: Worksite) -> Non
     assert site.ringfence("verify", str(bundle(site, view.id))).returncode == 0
 
 
+def test_a_bundle_loses_its_bodies_also_when_the_store_has_lost_them_before(site: Worksite) -> None:
+    _code, view = site.run()
+    facts = gather(view.id, site.events(view.id))
+    for digest in facts.bodies:
+        (site.state / "artifacts" / digest[7:9] / digest[7:]).unlink()
+    assert archive(site, 15).remove_bodies(LOGS, DOCUMENT) == ((view.id,), ())
+    assert facts.bodies.isdisjoint(read_bundle(bundle(site, view.id).read_bytes()).artifacts)
+    digests_alone = LOGS.model_copy(update={"exchanges": "digest"})
+    assert archive(site, 16).remove_bodies(digests_alone, DOCUMENT) == ((), ())
+
+
 def test_a_body_that_a_younger_run_has_too_stays_for_that_run(site: Worksite) -> None:
     _code, view = site.run()
     call = next(event for event in site.events(view.id) if isinstance(event, e.ModelCalled))
@@ -152,9 +163,11 @@ def test_the_log_goes_by_the_end_of_the_run_and_its_blobs_go_with_it(site: Works
     _code, view = site.run()
     late = archive(site, 89)
     late.remove_bodies(LOGS, DOCUMENT)  # a record that is younger than the run
+    late.log.append("context-1", e.CheckoutRemoved(1))  # 89 days on: a preview, which no worker carries
     assert archive(site, 89.9).forget(LOGS) == ()
     last = archive(site, 90.1)
     assert last.forget(LOGS) == (view.id,)
+    assert archive(site, 179.1).forget(LOGS) == ("context-1",)
     last.collect()
     assert stored(site) == set()
     assert not bundle(site, view.id).exists()

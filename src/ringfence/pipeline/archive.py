@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ringfence.domain.bodies import BodiesRemoved, removal, said
+from ringfence.domain.bodies import BodiesRemoved, removal, said, without_removal
 from ringfence.domain.boundary import Logs
-from ringfence.domain.bundle import LOG_AT
+from ringfence.domain.bundle import LOG_AT, read_bundle
 from ringfence.domain.chain import Record, to_lines
 from ringfence.domain.errors import EvidenceBroken, InputError
 from ringfence.domain.events import RunEnded, RunStarted, from_json
@@ -55,16 +55,16 @@ class Archive:
         """
         removed, left = [], []
         for run, records in self._ended(logs.bodies_kept):
-            if removal(records) is None:
-                gone = _facts(run, records).bodies
-                if not any(map(self._holds, gone)):
-                    continue  # there were none, or the boundary had only their digests kept
-                self.log.append(run, BodiesRemoved(len(gone), logs.bodies_kept, boundary), once=BodiesRemoved.kind)
-                removed.append(run)
             try:
+                if removal(records) is None:
+                    gone = _facts(run, records).bodies
+                    if not any(map(self._holds, gone)) and not (logs.exchanges == "full" and self._bundled(run, gone)):
+                        continue  # there were none, or the boundary had only their digests kept
+                    self.log.append(run, BodiesRemoved(len(gone), logs.bodies_kept, boundary), once=BodiesRemoved.kind)
+                    removed.append(run)
                 self._renew(self.places.bundle(run), self.log.records(run))
             except EvidenceBroken as broken:
-                left.append(f"the bundle of {run} still holds its model exchanges: {broken.what}")
+                left.append(f"model exchanges of {run}, or of its bundle: {broken.what}")
         return tuple(removed), tuple(left)
 
     def collect(self) -> int:
@@ -85,7 +85,8 @@ class Archive:
         for run in self.log.runs():
             records = list(self.log.records(run))
             carried = any(record.event.get("kind") == RunStarted.kind for record in records)
-            ends = [one.time for one in records if not carried or one.event.get("kind") == RunEnded.kind]
+            own = without_removal(records)
+            ends = [one.time for one in own if not carried or one.event.get("kind") == RunEnded.kind]
             if ends and run not in kept and self.clock.now() - ends[-1] > seconds:
                 found.append((run, records))
         return found
@@ -96,6 +97,11 @@ class Archive:
         except EvidenceBroken:
             return False
         return True
+
+    def _bundled(self, run: str, bodies: frozenset[str]) -> bool:
+        """Whether the bundle still has what the content store has lost."""
+        bundle = self.places.bundle(run)
+        return bool(bodies) and bundle.exists() and not bodies.isdisjoint(read_bundle(bundle.read_bytes()).artifacts)
 
     def _renew(self, bundle: Path, records: Sequence[Record]) -> None:
         """Write a bundle again without what was removed, unless it says so already."""
