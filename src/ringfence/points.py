@@ -216,7 +216,7 @@ def call_recorder(
         reason = "; ".join(filter(None, (call.reason, f"taken out: {said}" if said else "")))
         named = [field.name for field in fields(ModelAsked) if hasattr(call, field.name)]
         facts = {name: getattr(call, name) for name in named}
-        log.append(call.run, ModelAsked(call.id, **{**facts, "reason": reason, "server": servers[call.route]}))
+        log.append(call.run, ModelAsked(call.id, **{**facts, "reason": reason, "server": servers.get(call.route, "")}))
         return Answer(content=clean) if kinds else None
 
     def record(call: Call) -> Answer | None:
@@ -224,7 +224,7 @@ def call_recorder(
             return open_call(call)
         request, response = keep(call.request), keep(call.response)
         facts = {field.name: getattr(call, field.name) for field in fields(ModelCalled) if hasattr(call, field.name)}
-        server = servers[call.route] if call.decision == "allow" else ""
+        server = servers.get(call.route, "") if call.decision == "allow" else ""
         more = {"call": call.id, "request": request, "response": response, "server": server}
         log.append(call.run, ModelCalled(**{**facts, **more}))
         return None

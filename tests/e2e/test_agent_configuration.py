@@ -51,8 +51,8 @@ def test_configuration_that_is_left_alone_comes_out_as_it_was_and_that_is_said(s
     assert (hidden.agent, hidden.commit, hidden.count, hidden.made_count) == ("command", commit, 4, 0)
     assert (after.compared, after.unchanged, after.changed, after.changed_count) == (4, 4, (), 0)
     body = site.pull_request(1)
-    assert "Hidden from the agent: 4 files of the repository that `command` would obey" in body
-    assert "all as they were" in body and "configuration changed" not in body
+    assert "Hidden from `command`, which would obey it: `.claude/settings.json`, " in body
+    assert "Of 4 compared, 4 came out as they were." in body and "configuration changed" not in body
     assert "4 files hidden from command" in site.ringfence("show", view.id).stdout
     bundle = site.state / "bundles" / f"{view.id}.bundle.tar"
     assert site.ringfence("verify", str(bundle)).returncode == 0
@@ -72,7 +72,7 @@ def test_configuration_that_the_agent_rewrites_is_pointed_at_in_the_pull_request
     assert after.tree == site.git("rev-parse", f"{BRANCH}^{{tree}}")
     body = site.pull_request(1)
     assert "**Agent configuration changed: review:** `.claude/settings.json`, `CONTRIBUTING.md`" in body
-    assert "3 of 4 as they were, the others are part of this change" in body
+    assert "Of 4 compared, 3 came out as they were; the others are part of this change." in body
     shown = json.loads(site.ringfence("show", view.id, "--json").stdout)
     assert [one["kind"] for one in shown["configuration"]] == ["configuration.hidden", "configuration.rechecked"]
     assert "2 changed by the patch, to review" in site.ringfence("show", view.id).stdout

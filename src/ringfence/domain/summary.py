@@ -107,16 +107,14 @@ def _steering(facts: Facts, paths: list[str]) -> list[str]:
     lines = _unjudged("Agent configuration changed: review", tuple(dict.fromkeys((*known, *what_steers_agents(paths)))))
     if hidden is None or rechecked is None or not hidden.count + hidden.made_count:
         return lines
-    shown = ", ".join(code(one.partition(" ")[2]) for one in hidden.files[:_MOST_ROWS])
-    whose = f" that {code(hidden.agent, 60)} would obey: {shown}" + (" and more" if hidden.count > _MOST_ROWS else "")
-    was = (
-        "all as they were"
-        if rechecked.unchanged == rechecked.compared
-        else (f"{rechecked.unchanged} of {rechecked.compared} as they were, the others are part of this change")
-    )
-    text = f"Hidden from the agent: {_count(hidden.count, 'file')} of the repository{whose if shown else ''}; {was}."
-    made = f" Also {_count(hidden.made_count, 'file')} that set-up had made." if hidden.made_count else ""
-    return [*lines, "", text + made]
+    shown = ", ".join(code(one.partition(" ")[2]) for one in hidden.files[:_MOST_ROWS]) or "none"
+    more = f" and {hidden.count - _MOST_ROWS} more" if hidden.count > _MOST_ROWS else ""
+    made = f", and {_count(hidden.made_count, 'file')} that set-up had made" if hidden.made_count else ""
+    text = f"Hidden from {code(hidden.agent, 60)}, which would obey it: {shown}{more}{made}."
+    if rechecked.compared:
+        text += f" Of {rechecked.compared} compared, {rechecked.unchanged} came out as they were"
+        text += "." if rechecked.unchanged == rechecked.compared else "; the others are part of this change."
+    return [*lines, "", text]
 
 
 def _unjudged(what: str, paths: tuple[str, ...]) -> list[str]:
