@@ -100,6 +100,19 @@ def test_first_screen_says_everything_a_reviewer_needs() -> None:
     assert len(body.splitlines()) < 60
 
 
+def test_many_hidden_files_are_counted_and_only_what_was_compared_is_vouched_for() -> None:
+    names = tuple(f"{'a' * 40} .claude/{number}.md" for number in range(50))
+    hidden = e.ConfigurationHidden(2, "claude", COMMIT, names, 120, ("x/.mcp.json",), 1)
+    body = pull_request_body(summary([*HISTORY, hidden, e.ConfigurationRechecked(2, TREE, 50, 50, (), 0)]))
+    assert "`.claude/19.md` and 100 more, and 1 file that set-up had made." in body
+    assert "Of 50 compared, 50 came out as they were." in body
+    made = replace(hidden, files=(), count=0)
+    body = pull_request_body(summary([*HISTORY, made, e.ConfigurationRechecked(2, TREE, 0, 0, (), 0)]))
+    assert "which would obey it: none, and 1 file that set-up had made." in body and "compared" not in body
+    earlier = replace(hidden, attempt=1)
+    assert "Hidden from" not in pull_request_body(summary([*HISTORY, earlier])), "another attempt made the patch"
+
+
 def test_a_cost_that_nobody_knows_is_not_said_to_be_nothing() -> None:
     priced = replace(called(replayed=False), cost=UNIT, currency="EUR", as_of="2026-11-01")
     free = replace(priced, cost=0, currency="", model="unnamed")
@@ -199,6 +212,8 @@ def test_f04_nothing_that_others_wrote_starts_anything(text: str) -> None:
     history.append(e.EgressDecided("agent", text, text, text, text))
     history.append(e.PatchRefused(1, text, text, text))
     history.append(e.TestsReplaced(2, TREE, "", (text,), 0, text))
+    history.append(e.ConfigurationHidden(2, text, COMMIT, (f"{'a' * 40} {text}",), 1, (text,), 1))
+    history.append(e.ConfigurationRechecked(2, TREE, 1, 0, (text,), 1))
     changes = (replace(CHANGES[0], path=text), replace(CHANGES[1], path=text))
     body = pull_request_body(summary(history, ticket_title=text, changes=changes, tests=(text,), base=text))
     allowed = {"heading_open", "heading_close", "paragraph_open", "paragraph_close", "inline", "code_inline", "hr",

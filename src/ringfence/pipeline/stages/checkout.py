@@ -76,7 +76,12 @@ def _branch(mirror: Path, base: str, ticket: str, proposed: str, ports: Ports) -
 def _listed(name: str, ports: Ports) -> Repository:
     listed = ports.boundary.repository(name)
     if listed is None or isinstance(may_read(ports.boundary, name), Deny):
-        raise RunStopped("refused", f"repository {name} may not be read")
+        raise RunStopped(
+            "refused",
+            f"repository {name} may not be read",
+            where="boundary, section repositories",
+            mend="have it listed there by its owners, or take it out of the context",
+        )
     return listed
 
 

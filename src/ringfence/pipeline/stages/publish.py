@@ -63,7 +63,12 @@ def publish(run: str, what: Publication, ports: Ports, leash: Leash) -> Publishe
 def _allowed(boundary: Boundary, what: Publication, ref: str) -> None:
     decision = may_write_ref(boundary, what.repository, ref)
     if isinstance(decision, Deny):
-        raise RunStopped("publish_refused", f"rule {decision.rule} forbids to write {ref}", where=decision.detail)
+        raise RunStopped(
+            "publish_refused",
+            f"rule {decision.rule} forbids to write {ref}",
+            where=decision.detail,
+            mend="nothing was pushed; have the boundary changed by its owners, and start a new run",
+        )
     if what.stage not in ("branch", "pull_request"):
         raise RunStopped("publish_refused", f"stage {what.stage} does not publish")
 
