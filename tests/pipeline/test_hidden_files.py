@@ -60,6 +60,8 @@ def test_a_list_that_is_not_there_is_an_error() -> None:
     for output in (b"", b"warning: 3\n", b"hidden files\0", b"hidden files\x000\n\0x\n\0"):
         with pytest.raises(RunStopped, match="nothing says"):
             told(output)
+    one = told(b"warning\nhidden files\x002\n.claude/hidden files\x00.env\x00\x000\n\0")
+    assert one.files == (".claude/hidden files", ".env"), "a name cannot pass for the head of the list"
     assert told(b"warning\nhidden files\x000\n\x000\n\0") == Hidden()
 
 

@@ -60,7 +60,7 @@ def told(output: bytes) -> Hidden:
 
     Errors: `RunStopped` when it is not there.
     """
-    _, _, rest = output.rpartition(_LIST)
+    _, _, rest = output.partition(_LIST)  # the first: what git said before has no NUL, and names come after
     lists = []
     for _ in range(2):
         written, _, rest = rest.partition(b"\n")
