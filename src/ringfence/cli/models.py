@@ -8,6 +8,7 @@ import typer
 from ringfence.cli.work import JsonOption, SettingsOption
 
 if TYPE_CHECKING:
+    from ringfence.child.process import Answer
     from ringfence.cli.model_questions import Reply
     from ringfence.domain.boundary import Route
     from ringfence.domain.wires import Wire
@@ -88,9 +89,10 @@ def _checked(look: "Reading", *, every: bool) -> tuple[str, list[Checked]]:
     writes = points.call_recorder(look.boundary, look.log, look.artifacts, look.redactor)
     calls: list[Call] = []
 
-    def record(call: "Call") -> None:
-        writes(call)
+    def record(call: "Call") -> "Answer | None":
+        said = writes(call)
         calls.append(call)
+        return said
 
     if not look.boundary.models.routes:
         return run, []
