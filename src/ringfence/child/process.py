@@ -49,6 +49,7 @@ class Answer:
     why: str = ""  # why it may not happen
     final: bool = False  # nor anything else behind this door
     content: bytes = b""  # to be used in the place of what was asked about
+    after: Callable[[], None] | None = None  # what is left to do when the process has been told
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,24 +252,30 @@ class DoorProcess(Generic[R]):
         """Have something recorded, and tell the process whether it was."""
         number = frame.header.get("id")
         door: Door | None = None
-
-        def answer(done: "Future[Answer | None]") -> None:
-            recorded = not done.cancelled() and done.exception() is None
-            if door is not None and not recorded:
-                door.code = door.code or "not_recorded"  # known here before anybody is told
-            said = (done.result() if recorded else None) or Answer(ok=recorded)
-            header = {"kind": "ack", "id": number, "ok": said.ok, "why": said.why, "final": said.final}
-            self._child.send(header, (said.content,) if said.content else ())
-
-        future: Future[Answer | None]
         try:
             call = self._point.read(frame)
             door = self._door_of(call)
-            future = self._recorders.submit(self._point.record, call)
-        except (ValueError, TypeError, KeyError, RuntimeError) as error:
-            future = Future()
-            future.set_exception(error)
-        future.add_done_callback(answer)
+            self._recorders.submit(self._record, number, door, call)
+        except (ValueError, TypeError, KeyError, RuntimeError):
+            self._acknowledge(number, door, None)
+
+    def _record(self, number: object, door: Door, call: R) -> None:
+        """In a thread of the recorders."""
+        said: Answer | None = None
+        try:
+            said = self._point.record(call) or Answer()
+        finally:  # also when it raised: what cannot be recorded is denied
+            self._acknowledge(number, door, said)
+        if said.after is not None:
+            said.after()
+
+    def _acknowledge(self, number: object, door: Door | None, said: Answer | None) -> None:
+        """Tell the process; without an answer nothing is on record."""
+        if said is None and door is not None:
+            door.code = door.code or "not_recorded"  # known here before anybody is told
+        said = said or Answer(ok=False)
+        header = {"kind": "ack", "id": number, "ok": said.ok, "why": said.why, "final": said.final}
+        self._child.send(header, (said.content,) if said.content else ())
 
     def _door_of(self, call: R) -> Door:
         """The open door that a record says it is of; without one, nothing is recorded."""
