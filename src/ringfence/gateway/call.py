@@ -57,11 +57,12 @@ def from_frame(header: dict[str, Any], request: bytes, response: bytes) -> Call:
     """The call that `to_frame` took apart. Raises ValueError unless each field is there with its type."""
     if set(header) != set(_TYPES) or not all(isinstance(header[name], of) for name, of in _TYPES.items()):
         raise ValueError("a call with the wrong fields")
-    if header["phase"] not in get_args(Phase):
+    if header["phase"] not in _PHASES:
         raise ValueError("a call in no known phase")
     return Call(**header, request=request, response=response)
 
 
+_PHASES = get_args(Phase)
 _TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(
         (
