@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ringfence.child.supervised import Child
 from ringfence.child.wire import Frame
@@ -130,7 +130,14 @@ class DoorProcess(Generic[R]):
             raise self._point.gone()
         return self._running
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _start(self) -> None:
         """Start it. Errors: `ControlMissing`, or what made the first frame impossible."""
         if os.geteuid() == 0 and not self._user:
             mend = "give it a user of its own, with a uid that nothing else has"
@@ -141,10 +148,10 @@ class DoorProcess(Generic[R]):
         self._thread = threading.Thread(target=self._live, args=(self._running, first), name=name, daemon=True)
         self._thread.start()
         if not self._ready.wait(_START_SECONDS) or self._dead.is_set():
-            self.stop()
+            self._stop()
             raise self._failure
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         """End it, and leave nothing of it."""
         self._child.close()
         self._thread.join()
@@ -174,7 +181,7 @@ class DoorProcess(Generic[R]):
                 del self._asked[number]
 
     @contextmanager
-    def open(self, listener: socket.socket, *, run: str, door: str, policy: dict[str, Any]) -> Iterator[Door]:
+    def serving(self, listener: socket.socket, *, run: str, door: str, policy: dict[str, Any]) -> Iterator[Door]:
         """Serve a planted listener under a policy until the block ends. Errors: `ControlMissing`."""
         if not self.alive():
             raise self._point.gone()
