@@ -2,7 +2,13 @@
 
 The upstream is a process of its own on loopback; direct and through the gateway take turns, so that a busy
 moment of the machine hits both. A token carries the moment it was sent, on the clock that all processes
-share. `python benchmarks/gateway_latency.py [--peer]`; with `--peer`, LiteLLM's proxy is measured in the same rounds.
+share. Each request has another text, as the turns of an agent have.
+
+With records in memory the worker acknowledges a call and does nothing else with it: that is the gateway's own share.
+Recorded as the worker does it, each prompt is looked through for secrets, prompt and answer are redacted and stored,
+and two records are appended to the audit log, all of it durable, in the directory for temporary files.
+
+`python benchmarks/gateway_latency.py [--peer]`; with `--peer`, LiteLLM's proxy is measured in the same rounds.
 """
 
 import asyncio
@@ -10,26 +16,41 @@ import http.client
 import json
 import os
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
+from secrets import token_hex
 
 from gateway_peer import peer
 from table import Row, show
 
+from ringfence.adapters.artifacts.directory import DirectoryArtifacts
+from ringfence.adapters.audit_logs.sqlite import SqliteAuditLog
+from ringfence.adapters.clock import SystemClock
+from ringfence.broker.redacting import LearningRedactor
+from ringfence.child.process import Answer
+from ringfence.domain.boundary import Boundary
+from ringfence.domain.parse import parse
 from ringfence.gateway.call import Call, RouteConfig
 from ringfence.gateway.process import GatewayProcess
+from ringfence.points import call_recorder
 from ringfence.ports.broker import Secret
 from ringfence.ports.gateway import DoorPolicy
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "egress"))
+
+from world import certificate
+
+ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 100
 STREAMS = 20
 TOKENS = 50
@@ -37,6 +58,7 @@ CLIENTS = 8  # connections that ask as fast as they are answered
 RUSH = 600  # requests of them all
 AT_ONCE = 50  # streams
 PACE = 20  # milliseconds a token in each of them, as fast models write
+THINKS = 20  # milliseconds until a provider answers that is not there at once; models take longer
 DOORS = 4  # a door answers 16 at once
 USER = 64923 if os.geteuid() == 0 else None
 PROMPT = "def total(values):\n    return sum(values)\n" * 1000  # 40 KB, as agents send
@@ -46,13 +68,15 @@ POLICY = DoorPolicy("bench", "agent/1", "m", "main", 10**6, 10**12, 10**12, 30.0
 def rows() -> Iterator[Row]:
     """What is measured, one row after the other."""
     with upstream() as port:
-        with gateway(port, "memory") as door:
+        with gateway(f"http://127.0.0.1:{port}/v1") as door:
             yield from requests(port, door.port, "gateway, records in memory")
             yield from streams(port, door.port, "gateway")
             yield from rush("gateway", door)
             yield from many(port, "gateway", door)
-        with gateway(port, "fsync") as door:
-            yield from requests(port, door.port, "gateway, records on disk")
+        with worker() as record, gateway(f"http://127.0.0.1:{port}/v1", record) as door:
+            yield from requests(port, door.port, "recorded as the worker does it")
+            yield from requests(port, door.port, f"the same, provider takes {THINKS} ms", thinks=THINKS)
+            yield from rush("recorded as the worker does it", door)
         if "--peer" in sys.argv[1:]:
             with peer(port) as (there, pid):
                 other = Measured((there,), pid)
@@ -63,6 +87,25 @@ def rows() -> Iterator[Row]:
                 yield from rush("peer", other)
                 yield from many(port, "peer", other)
                 CONNECTIONS.pop(there).close()
+    yield from encrypted()
+
+
+def encrypted() -> Iterator[Row]:
+    """A provider with TLS, as those on the internet are: asked directly, directly on a new connection, and through."""
+    with tempfile.TemporaryDirectory() as name:
+        authority, chain = certificate(Path(name), ("localhost",))
+        trusting = ssl.create_default_context(cafile=authority)
+        with (
+            upstream(str(chain)) as port,
+            gateway(f"https://localhost:{port}/v1", authorities=authority.read_text()) as door,
+        ):
+            CONNECTIONS[port] = http.client.HTTPSConnection("localhost", port, timeout=30, context=trusting)
+            yield from requests(port, door.port, "provider with TLS")
+            new = []
+            for _ in range(ROUNDS):
+                CONNECTIONS[port].close()  # it connects again by itself
+                new.append(one_request(port))
+            yield Row("request of 40 KB, provider with TLS: direct, new connections", "ms", tuple(new))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +131,9 @@ class Measured:
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def requests(direct: int, door: int, how: str) -> Iterator[Row]:
+def requests(direct: int, door: int, how: str, *, thinks: int = 0) -> Iterator[Row]:
     """Whole answers on kept connections."""
-    pairs = [(one_request(direct), one_request(door)) for _ in range(ROUNDS + 5)][5:]
+    pairs = [(one_request(direct, thinks), one_request(door, thinks)) for _ in range(ROUNDS + 5)][5:]
     yield from compared(f"request of 40 KB, {how}", pairs)
 
 
@@ -163,18 +206,20 @@ async def stream_one(port: int) -> list[float]:
     return late
 
 
-def one_request(port: int) -> float:
+def one_request(port: int, thinks: int = 0) -> float:
     """Milliseconds of a whole exchange."""
+    body = request_body(stream=False, pace=thinks)
     started = time.perf_counter()
-    response = ask(port, stream=False)
+    response = ask(port, body)
     response.read()
     return (time.perf_counter() - started) * 1000
 
 
 def one_stream(port: int) -> list[float]:
     """Milliseconds to the first token, then those that each further token took to get here."""
+    body = request_body(stream=True, pace=2)
     started = time.perf_counter()
-    response = ask(port, stream=True)
+    response = ask(port, body)
     took: list[float] = []
     while line := response.readline():
         now = time.perf_counter()
@@ -184,39 +229,35 @@ def one_stream(port: int) -> list[float]:
     return took
 
 
-def request_body(*, stream: bool, pace: int = 2) -> str:
-    """What an agent asks; `pace` tells the upstream how many milliseconds it shall take for a token."""
-    message = {"role": "user", "content": PROMPT}
+def request_body(*, stream: bool, pace: int = 0) -> str:
+    """What an agent asks; `pace` tells the upstream how many milliseconds to take for a token, or for an answer."""
+    message = {"role": "user", "content": f"turn {next(TURNS)}\n{PROMPT}"}
     return json.dumps({"model": "m", "stream": stream, "seed": pace, "messages": [message]})
 
 
 EVENT = {"id": "bench", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 JSON = {"content-type": "application/json"}
 CONNECTIONS: dict[int, http.client.HTTPConnection] = {}
+TURNS = count()
 
 
-def ask(port: int, *, stream: bool) -> http.client.HTTPResponse:
+def ask(port: int, body: str) -> http.client.HTTPResponse:
     """Send a request on the connection that is kept for this port."""
     connection = CONNECTIONS.setdefault(port, http.client.HTTPConnection("127.0.0.1", port, timeout=30))
-    connection.request("POST", "/v1/chat/completions", request_body(stream=stream), JSON)
+    connection.request("POST", "/v1/chat/completions", body, JSON)
     connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection.getresponse()
 
 
+Record = Callable[[Call], Answer | None]
+
+
 @contextmanager
-def gateway(port: int, recording: str) -> Iterator[Measured]:
+def gateway(endpoint: str, record: Record = lambda _call: None, *, authorities: str = "") -> Iterator[Measured]:
     """A gateway before the upstream, with doors of several runs."""
-    route = RouteConfig("main", "openai", f"http://127.0.0.1:{port}/v1", ("m",), Secret("sk-benchmark-0123456789"))
-    with tempfile.TemporaryFile() as file, ExitStack() as stack:
-        lock = threading.Lock()
-
-        def record(call: Call) -> None:
-            if recording == "fsync":
-                with lock:
-                    file.write(call.response)
-                    file.flush()
-                os.fdatasync(file.fileno())
-
+    key = Secret("sk-benchmark-0123456789")
+    route = RouteConfig("main", "openai", endpoint, ("m",), key, authorities=authorities)
+    with ExitStack() as stack:
         running = stack.enter_context(GatewayProcess((route,), record, user=USER))
         ports = []
         for number in range(DOORS):
@@ -229,9 +270,27 @@ def gateway(port: int, recording: str) -> Iterator[Measured]:
 
 
 @contextmanager
-def upstream() -> Iterator[int]:
-    """This file as a process that plays a provider; its port."""
-    with subprocess.Popen([sys.executable, str(Path(__file__)), "upstream"], stdout=subprocess.PIPE) as process:
+def worker() -> Iterator[Record]:
+    """What the worker does with a call, with a boundary that keeps prompts and answers."""
+    boundary = parse((ROOT / "examples" / "boundaries" / "team.yaml").read_text())
+    assert isinstance(boundary, Boundary)
+    assert boundary.logs.exchanges == "full"
+    redactor = LearningRedactor([Secret(token_hex(20)) for _ in range(20)], ())
+    with tempfile.TemporaryDirectory() as name:
+        store = Path(name) / "artifacts"
+        artifacts = DirectoryArtifacts(store, redact=redactor.redact)
+        for shard in range(256):  # a store that has been in use has them all
+            (store / f"{shard:02x}").mkdir(mode=0o700)
+        log = SqliteAuditLog(Path(name) / "log", clock=SystemClock(), redact=redactor.redact_text)
+        yield call_recorder(boundary, log, artifacts, redactor)
+        log.close()
+
+
+@contextmanager
+def upstream(chain: str = "") -> Iterator[int]:
+    """This file as a process that plays a provider; its port. With a certificate and its key it speaks TLS."""
+    told = [sys.executable, str(Path(__file__)), "upstream", *([chain] if chain else [])]
+    with subprocess.Popen(told, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
             yield int(process.stdout.readline())
@@ -241,9 +300,13 @@ def upstream() -> Iterator[int]:
             process.kill()
 
 
-def play_provider() -> None:
+def play_provider(chain: str) -> None:
     """Answer one connection after the other, each in a thread."""
     import socketserver
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if chain:
+        context.load_cert_chain(chain)
 
     message = {"role": "assistant", "content": "Hello"}
     # All that the peer needs to read an answer, too.
@@ -254,6 +317,11 @@ def play_provider() -> None:
     }  # fmt: skip
 
     class Connection(socketserver.StreamRequestHandler):
+        def setup(self) -> None:
+            if chain:
+                self.request = context.wrap_socket(self.request, server_side=True)
+            super().setup()
+
         def handle(self) -> None:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while self.rfile.readline().strip():
@@ -265,6 +333,7 @@ def play_provider() -> None:
                 if asked.get("stream"):
                     self.stream(asked.get("seed", 2) / 1000)
                 else:
+                    time.sleep(asked.get("seed", 0) / 1000)
                     body = json.dumps(whole).encode()
                     head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
                     self.connection.sendall(head.encode() + body)
@@ -292,7 +361,7 @@ def play_provider() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["upstream"]:
-        play_provider()
+    if sys.argv[1:2] == ["upstream"]:
+        play_provider("".join(sys.argv[2:]))
     else:
         show(rows())

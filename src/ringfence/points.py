@@ -9,10 +9,12 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from secrets import token_hex
+from threading import Lock
 from urllib.parse import urlsplit
 
 from ringfence.adapters.artifacts.directory import DirectoryArtifacts
@@ -22,7 +24,7 @@ from ringfence.broker.redacting import LearningRedactor
 from ringfence.broker.sources import SecretSources
 from ringfence.child.process import Answer
 from ringfence.domain.boundary import Boundary, Route
-from ringfence.domain.errors import ControlMissing
+from ringfence.domain.errors import ControlMissing, EvidenceBroken
 from ringfence.domain.events import EgressAsked, EgressDecided, GrantUsed, ModelAsked, ModelCalled
 from ringfence.egress.attempt import Attempt
 from ringfence.egress.process import EgressProcess, Inspecting, UpstreamProxy
@@ -44,6 +46,9 @@ _BUNDLES = tuple(
 
 #: Of the credentials of clouds (docs/gateway.md), what must never be seen.
 _SECRET_PARTS = ("SecretAccessKey", "SessionToken", "private_key")
+
+_MOST_UNDERWAY = 4096  # calls at once; a door has sixteen
+_STORE_SECONDS = 30.0
 
 
 class NoDoors:
@@ -192,6 +197,37 @@ def authorities(boundary: Boundary, settings: Settings) -> bytes:
     )
 
 
+class _Requests:
+    """Requests that are on their way: each is stored while the provider works at it, and named when its call ends."""
+
+    def __init__(self, keep: Callable[[bytes], str]) -> None:
+        self._keep = keep
+        self._lock = Lock()
+        self._stored: dict[tuple[str, str, str], Future[str]] = {}
+
+    def sent(self, call: Call, body: bytes) -> Callable[[], None]:
+        """Expect the end of a call; what is given back stores its request."""
+        stored: Future[str] = Future()
+        with self._lock:
+            self._stored[call.run, call.door, call.id] = stored
+            while len(self._stored) > _MOST_UNDERWAY:  # calls that never ended, as of a gateway that died
+                del self._stored[next(iter(self._stored))]
+
+        def store() -> None:
+            try:
+                stored.set_result(self._keep(body))
+            except EvidenceBroken as error:
+                stored.set_exception(error)
+
+        return store
+
+    def named(self, call: Call) -> str:
+        """The digest of the request of a call that has ended. Raises what denies: nobody has seen it, nor stored it."""
+        with self._lock:
+            stored = self._stored.pop((call.run, call.door, call.id))
+        return stored.result(_STORE_SECONDS)
+
+
 def call_recorder(
     boundary: Boundary, log: AuditLog, artifacts: DirectoryArtifacts, redactor: LearningRedactor
 ) -> Callable[[Call], Answer | None]:
@@ -205,8 +241,9 @@ def call_recorder(
 
     servers = {route.name: _server(route) for route in boundary.models.routes}
     keep = artifacts.put if boundary.logs.exchanges == "full" else digest_only
+    requests = _Requests(keep)
 
-    def open_call(call: Call) -> Answer | None:
+    def open_call(call: Call) -> Answer:
         clean, kinds = redactor.withhold(call.request)
         said = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         if kinds and boundary.models.on_secret != "remove":
@@ -217,12 +254,13 @@ def call_recorder(
         named = [field.name for field in fields(ModelAsked) if hasattr(call, field.name)]
         facts = {name: getattr(call, name) for name in named}
         log.append(call.run, ModelAsked(call.id, **{**facts, "reason": reason, "server": servers.get(call.route, "")}))
-        return Answer(content=clean) if kinds else None
+        return Answer(content=clean if kinds else b"", after=requests.sent(call, clean))
 
     def record(call: Call) -> Answer | None:
         if call.phase == "opened":
             return open_call(call)
-        request, response = keep(call.request), keep(call.response)
+        request = requests.named(call) if call.phase == "ended" else keep(call.request)
+        response = keep(call.response)
         facts = {field.name: getattr(call, field.name) for field in fields(ModelCalled) if hasattr(call, field.name)}
         server = servers.get(call.route, "") if call.decision == "allow" else ""
         more = {"call": call.id, "request": request, "response": response, "server": server}

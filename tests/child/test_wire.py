@@ -53,6 +53,12 @@ def test_a_call_with_a_field_of_another_type_is_refused(change: dict[str, object
         from_frame({**header, **change}, request, response)
 
 
+def test_a_call_in_no_known_phase_is_refused() -> None:
+    header, request, response = to_frame(CALL)
+    with pytest.raises(ValueError, match="phase"):
+        from_frame({**header, "phase": "over"}, request, response)
+
+
 def test_a_call_with_a_field_too_few_is_refused() -> None:
     header, request, response = to_frame(replace(CALL, status=1))
     del header["rule"]

@@ -39,8 +39,8 @@ def test_a_whole_answer_is_handed_on_and_recorded_with_its_usage(start: Start) -
     )  # fmt: skip
     assert not ended.tokens_estimated
     assert not ended.replayed
-    assert json.loads(ended.request)["messages"] == [{"role": "user", "content": "hi"}]
-    assert ended.response == whole()
+    assert json.loads(opened.request)["messages"] == [{"role": "user", "content": "hi"}]
+    assert (ended.request, ended.response) == (b"", whole())
 
 
 def test_a_stream_is_handed_on_byte_for_byte(start: Start) -> None:

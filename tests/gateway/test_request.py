@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ringfence.gateway.refusal import Refusal
 from ringfence.gateway.request import MAX_DEPTH, MAX_REQUEST, MODELS, Asked, Head, check_body, check_head
@@ -133,6 +135,16 @@ def test_a_malformed_body_is_refused_without_a_final_no(body: bytes) -> None:
 def test_half_a_surrogate_pair_does_not_break_the_request() -> None:
     chat = accepted(messages=[{"role": "user", "content": "\ud800x"}])
     assert json.loads(chat.outbound())["messages"][0]["content"] == "?x"
+
+
+@given(st.text())
+def test_the_same_text_goes_out_however_the_agent_spelled_its_characters(text: str) -> None:
+    fields = {"model": "m", "messages": [{"role": "user", "content": text}]}
+    plainly = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    for spelled in (plainly, json.dumps(fields).encode()):
+        result = check_body(spelled, head(), "m")
+        assert isinstance(result, Asked), result
+        assert result.body == plainly
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 100_000])

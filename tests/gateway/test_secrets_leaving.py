@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from ringfence.broker.redacting import LearningRedactor
 from ringfence.domain.boundary import Boundary
 from ringfence.domain.events import ModelAsked, ModelCalled, from_json
 from ringfence.domain.parse import parse
+from ringfence.gateway.call import Call, Phase
 from ringfence.gateway.process import GatewayProcess
 from ringfence.ports.broker import Secret
 
@@ -83,6 +85,51 @@ def test_a_known_secret_in_a_tool_result_is_taken_out_and_counted(
     asked = next(event for event in said(log) if isinstance(event, ModelAsked))
     assert asked.reason.startswith("taken out: 1 ")
     assert CANARY not in str(said(log))
+
+
+def test_the_request_on_record_is_the_one_that_left(opened: Open, log: SqliteAuditLog, tmp_path: Path) -> None:
+    with upstream(either) as up, opened(up.url, "remove") as agent:
+        assert agent.chat(messages=result_of_a_tool(f"found {CANARY} there")).status == 200
+        assert agent.chat().status == 200
+    called = [event for event in said(log) if isinstance(event, ModelCalled)]
+    stored = DirectoryArtifacts(tmp_path / "artifacts", redact=bytes)
+    assert [stored.get(event.request) for event in called] == [seen.body for seen in up.seen]
+
+
+def test_an_answer_whose_request_cannot_be_stored_is_not_handed_on(
+    opened: Open, log: SqliteAuditLog, tmp_path: Path
+) -> None:
+    with upstream(either) as up, opened(up.url, "remove") as agent:
+        (tmp_path / "artifacts").rmdir()
+        (tmp_path / "artifacts").write_text("in the way")
+        got = agent.chat()
+        assert (got.status, got.code) == (403, "not_recorded")
+        assert agent.door.denied() == "not_recorded"
+        assert len(up.seen) == 1
+    assert [type(event) for event in said(log)] == [ModelAsked]
+
+
+def test_an_end_of_a_call_that_nobody_saw_begin_is_not_recorded(log: SqliteAuditLog, tmp_path: Path) -> None:
+    boundary, redactor = parse(TEAM), LearningRedactor([], [])
+    assert isinstance(boundary, Boundary)
+    artifacts = DirectoryArtifacts(tmp_path / "artifacts", redact=redactor.redact)
+    record = points.call_recorder(boundary, log, artifacts, redactor)
+    told = record(call := a_call("opened"))
+    assert told is not None
+    assert told.after is not None
+    told.after()
+    record(replace(call, phase="ended", request=b""))
+    with pytest.raises(KeyError):
+        record(replace(call, phase="ended", request=b""))
+    assert [type(event) for event in said(log)] == [ModelAsked, ModelCalled]
+
+
+def a_call(phase: Phase) -> Call:
+    return Call(
+        id="agent/1#1", phase=phase, run=POLICY.run, door="agent/1", route="main", provider="openai", model="m",
+        decision="allow", rule="models.routes", reason="", status=0, input_tokens=1, output_tokens=2,
+        tokens_estimated=False, first_byte_ms=0.5, seconds=1.5, replayed=False, request=b"{}", response=b"",
+    )  # fmt: skip
 
 
 def test_a_secret_by_its_format_makes_a_request_be_refused_but_not_the_next(opened: Open, log: SqliteAuditLog) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ringfence.child.supervised import Child
 from ringfence.child.wire import Frame
@@ -49,6 +49,7 @@ class Answer:
     why: str = ""  # why it may not happen
     final: bool = False  # nor anything else behind this door
     content: bytes = b""  # to be used in the place of what was asked about
+    after: Callable[[], None] | None = None  # what is left to do when the process has been told
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,14 @@ class DoorProcess(Generic[R]):
             raise self._point.gone()
         return self._running
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _start(self) -> None:
         """Start it. Errors: `ControlMissing`, or what made the first frame impossible."""
         if os.geteuid() == 0 and not self._user:
             mend = "give it a user of its own, with a uid that nothing else has"
@@ -140,10 +148,10 @@ class DoorProcess(Generic[R]):
         self._thread = threading.Thread(target=self._live, args=(self._running, first), name=name, daemon=True)
         self._thread.start()
         if not self._ready.wait(_START_SECONDS) or self._dead.is_set():
-            self.stop()
+            self._stop()
             raise self._failure
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         """End it, and leave nothing of it."""
         self._child.close()
         self._thread.join()
@@ -173,7 +181,7 @@ class DoorProcess(Generic[R]):
                 del self._asked[number]
 
     @contextmanager
-    def open(self, listener: socket.socket, *, run: str, door: str, policy: dict[str, Any]) -> Iterator[Door]:
+    def serving(self, listener: socket.socket, *, run: str, door: str, policy: dict[str, Any]) -> Iterator[Door]:
         """Serve a planted listener under a policy until the block ends. Errors: `ControlMissing`."""
         if not self.alive():
             raise self._point.gone()
@@ -251,24 +259,30 @@ class DoorProcess(Generic[R]):
         """Have something recorded, and tell the process whether it was."""
         number = frame.header.get("id")
         door: Door | None = None
-
-        def answer(done: "Future[Answer | None]") -> None:
-            recorded = not done.cancelled() and done.exception() is None
-            if door is not None and not recorded:
-                door.code = door.code or "not_recorded"  # known here before anybody is told
-            said = (done.result() if recorded else None) or Answer(ok=recorded)
-            header = {"kind": "ack", "id": number, "ok": said.ok, "why": said.why, "final": said.final}
-            self._child.send(header, (said.content,) if said.content else ())
-
-        future: Future[Answer | None]
         try:
             call = self._point.read(frame)
             door = self._door_of(call)
-            future = self._recorders.submit(self._point.record, call)
-        except (ValueError, TypeError, KeyError, RuntimeError) as error:
-            future = Future()
-            future.set_exception(error)
-        future.add_done_callback(answer)
+            self._recorders.submit(self._record, number, door, call)
+        except (ValueError, TypeError, KeyError, RuntimeError):
+            self._acknowledge(number, door, None)
+
+    def _record(self, number: object, door: Door, call: R) -> None:
+        """In a thread of the recorders."""
+        said: Answer | None = None
+        try:
+            said = self._point.record(call) or Answer()
+        finally:  # also when it raised: what cannot be recorded is denied
+            self._acknowledge(number, door, said)
+        if said.after is not None:
+            said.after()
+
+    def _acknowledge(self, number: object, door: Door | None, said: Answer | None) -> None:
+        """Tell the process; without an answer nothing is on record."""
+        if said is None and door is not None:
+            door.code = door.code or "not_recorded"  # known here before anybody is told
+        said = said or Answer(ok=False)
+        header = {"kind": "ack", "id": number, "ok": said.ok, "why": said.why, "final": said.final}
+        self._child.send(header, (said.content,) if said.content else ())
 
     def _door_of(self, call: R) -> Door:
         """The open door that a record says it is of; without one, nothing is recorded."""

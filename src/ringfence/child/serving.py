@@ -5,6 +5,8 @@ its opening and closing, and the records that the worker acknowledges. The proce
 """
 
 import asyncio
+import ctypes
+import gc
 import json
 import socket
 from collections.abc import Callable, Sequence
@@ -19,13 +21,16 @@ _RECORD_SECONDS = 30.0
 _CONNECTIONS = 64  # of one door at once; more wait in the listener's queue
 _GOODBYE_SECONDS = 10.0
 _LONGEST_POLICY = 192 << 10  # of one message; the kernel takes no longer one
+#: Of mallopt(3). What is larger than the first is mapped, and given back to the kernel, each time that it is used.
+_MMAP_THRESHOLD = -3
+_TRIM_THRESHOLD = -1
 
 
 class Control:
     """The channel to the worker."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
+    def __init__(self, worker: asyncio.WriteTransport) -> None:
+        self._worker = worker
         #: What the process says when the worker asks it something; set by what begins to serve.
         self.answers: Callable[[dict[str, Any]], dict[str, Any]] = lambda _question: {}
         self._waiting: dict[int, asyncio.Future[Frame]] = {}
@@ -33,7 +38,7 @@ class Control:
 
     def tell(self, kind: str, **fields: Any) -> None:
         """Say something that needs no answer."""
-        self._writer.write(encode({"kind": kind, **fields}))
+        self._worker.write(encode({"kind": kind, **fields}))
 
     async def record(self, call: dict[str, Any], blobs: Sequence[bytes] = ()) -> bool:
         """Have something recorded; False when the worker refuses, fails or does not answer."""
@@ -44,15 +49,15 @@ class Control:
         """The same, with all that the worker says to it."""
         self._records += 1
         number = self._records
-        answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Frame] = loop.create_future()
         self._waiting[number] = answer
+        late = loop.call_later(_RECORD_SECONDS, self.acknowledged, number, Frame({}))
         try:
-            self._writer.write(encode({"kind": "record", "id": number, "call": call}, blobs))
-            async with asyncio.timeout(_RECORD_SECONDS):
-                return await answer
-        except TimeoutError:
-            return Frame({})
+            self._worker.write(encode({"kind": "record", "id": number, "call": call}, blobs))
+            return await answer
         finally:
+            late.cancel()
             del self._waiting[number]
 
     def acknowledged(self, number: int, answer: Frame) -> None:
@@ -177,33 +182,65 @@ class Server:
 
 async def serve(control: socket.socket, doors: socket.socket, begin: Begin) -> None:
     """Read the first frame, then serve doors until the worker closes the control channel or is gone."""
-    reader, writer = await asyncio.open_unix_connection(sock=control)
+    loop = asyncio.get_running_loop()
+    transport, worker = await loop.create_unix_connection(lambda: _Worker(doors, begin), sock=control)
     try:
-        await _listen(reader, writer, doors, begin)
-    except ConnectionError:
-        return
+        await worker.gone
     finally:
-        writer.close()
+        transport.close()
 
 
-async def _listen(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, doors: socket.socket, begin: Begin
-) -> None:
-    channel, frames = Control(writer), Frames()
-    server: Server | None = None
-    while received := await reader.read(1 << 20):
-        for frame in frames.feed(received):
-            if server is not None:
-                server.heard(frame)
-                continue
-            try:
-                server = Server(channel, begin(frame, channel))
-            except InputError as error:
-                channel.tell("failed", what=error.what, where=error.where, mend=error.mend)
-                await writer.drain()
-                return
-            _receive_doors(doors, server)
-            channel.tell("ready")
+class _Worker(asyncio.Protocol):
+    """The worker at the other end of the control channel: its first frame begins, all others are heard."""
+
+    def __init__(self, doors: socket.socket, begin: Begin) -> None:
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._doors = doors
+        self._begin = begin
+        self._frames = Frames()
+        self._transport: asyncio.Transport | None = None
+        self._server: Server | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: the channel is ours."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes came. What is no frame ends the channel, and so the process."""
+        for frame in self._frames.feed(data):
+            if self._server is not None:
+                self._server.heard(frame)
+            else:
+                self._first(frame)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """asyncio: the channel is gone."""
+        if not self.gone.done():
+            self.gone.set_result(None)
+
+    def _first(self, frame: Frame) -> None:
+        assert self._transport is not None
+        channel = Control(self._transport)
+        try:
+            self._server = Server(channel, self._begin(frame, channel))
+        except InputError as error:
+            channel.tell("failed", what=error.what, where=error.where, mend=error.mend)
+            self._transport.close()
+            return
+        _receive_doors(self._doors, self._server)
+        _settle()
+        channel.tell("ready")
+
+
+def _settle() -> None:
+    """Make ready for a long life in which bodies are copied: memory is kept, and what is there now is not searched."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's; another C library does as it does
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, 4 << 20)
+        mallopt(_TRIM_THRESHOLD, 16 << 20)
+    gc.collect()
+    gc.freeze()
 
 
 def _receive_doors(doors: socket.socket, server: Server) -> None:

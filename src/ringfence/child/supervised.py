@@ -24,6 +24,7 @@ _BOOT = (
     "import sys, importlib; sys.path += sys.argv[1:3]; "
     "sys.exit(importlib.import_module(sys.argv[3]).main(sys.argv[4:]))"
 )
+_PIECE = 1 << 16  # read at once; for more than 128 KB the C library maps and gives back memory each time
 _PINGS = 10
 _SEND_SECONDS = 10
 
@@ -101,7 +102,7 @@ class Child:
                 continue
             unanswered = 0
             try:
-                received = self._control.recv(1 << 20)
+                received = self._control.recv(_PIECE)
                 if not received:
                     return
                 yield from parser.feed(received)

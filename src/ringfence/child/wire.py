@@ -60,12 +60,13 @@ class Frames:
         end = _HEAD.size + text + body
         if len(self._buffer) < end:
             return None
-        frame = _decode(bytes(self._buffer[_HEAD.size : _HEAD.size + text]), bytes(self._buffer[end - body : end]))
+        with memoryview(self._buffer) as whole:
+            frame = _decode(bytes(whole[_HEAD.size : _HEAD.size + text]), whole[end - body : end])
         del self._buffer[:end]
         return frame
 
 
-def _decode(text: bytes, body: bytes) -> Frame:
+def _decode(text: bytes, body: memoryview) -> Frame:
     header = json.loads(text)
     if not isinstance(header, dict):
         raise ValueError("a frame without an object")
@@ -76,6 +77,6 @@ def _decode(text: bytes, body: bytes) -> Frame:
         raise ValueError("a frame whose blobs do not add up")
     blobs, at = [], 0
     for length in lengths:
-        blobs.append(body[at : at + length])
+        blobs.append(bytes(body[at : at + length]))
         at += length
     return Frame(header, tuple(blobs))

@@ -90,8 +90,9 @@ def _checked(look: "Reading", *, every: bool) -> tuple[str, list[Checked]]:
     calls: list[Call] = []
 
     def record(call: "Call") -> "Answer | None":
+        said = writes(call)
         calls.append(call)
-        return writes(call)
+        return said
 
     if not look.boundary.models.routes:
         return run, []

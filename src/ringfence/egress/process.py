@@ -36,13 +36,12 @@ class Inspecting:
     canaries: Mapping[str, Secret] = field(default_factory=dict)
 
 
-class EgressProcess:
-    """Implements ports/egress.py. A context manager: started on entering, gone on leaving.
+class EgressProcess(DoorProcess[Attempt]):
+    """Implements ports/egress.py.
 
     `record` is called, from several threads, with each attempt of each door; when it raises, what was asked
-    for is denied. `user` is the uid that the process runs as when the worker is root; it must be nobody else's.
-    `names` pins addresses of hosts; all others are looked up as the worker's host does. Without `inspecting` no rule
-    that inspects lets anything through; with `upstream` everything goes out by that proxy.
+    for is denied. `names` pins addresses of hosts; all others are looked up as the worker's host does. Without
+    `inspecting` no rule that inspects lets anything through; with `upstream` everything goes out by that proxy.
     """
 
     def __init__(
@@ -65,37 +64,19 @@ class EgressProcess:
         )
         self._inspecting = inspecting
         pinned = {name: list(found) for name, found in (names or {}).items()}
-        self._process = DoorProcess(
-            point, lambda: (_first(pinned, inspecting, upstream), ()), user=user, patience=patience
-        )
-
-    @property
-    def pid(self) -> int | None:
-        """The process id, once it was started."""
-        return self._process.pid
-
-    def __enter__(self) -> "EgressProcess":
-        self._process.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.stop()
-
-    def alive(self) -> bool:
-        """Whether the process is there and answers."""
-        return self._process.alive()
+        super().__init__(point, lambda: (_first(pinned, inspecting, upstream), ()), user=user, patience=patience)
 
     def authority(self, seconds: float) -> str:
         """Make an authority for one sandbox, for this long; its certificate as PEM. Errors: `ControlMissing`."""
         if self._inspecting is None:
             mend = "start the egress proxy with the authorities that it is to trust"
             raise ControlMissing("this egress proxy cannot open TLS, and a rule inspects", mend=mend)
-        answer = self._process.ask({"now": self._inspecting.now(), "seconds": seconds})
+        answer = self.ask({"now": self._inspecting.now(), "seconds": seconds})
         return str(answer["certificate"])
 
     def open(self, listener: socket.socket, policy: EgressPolicy) -> AbstractContextManager[OpenDoor]:
         """Serve a planted listener under a policy until the block ends. Errors: `ControlMissing`."""
-        return self._process.open(listener, run=policy.run, door=policy.door, policy=asdict(policy))
+        return self.serving(listener, run=policy.run, door=policy.door, policy=asdict(policy))
 
 
 def _first(

@@ -117,7 +117,7 @@ class _Track:
             first_byte_ms=0.0 if self._first is None else round((self._first - self._asked) * 1000, 3),
             seconds=round(now - self._asked, 6),
             replayed=door.replayed,
-            request=self.body,
+            request=self.body if phase == "opened" else b"",
             response=door.scrub.raw(bytes(self.received)),
             protocol=self._wire,
             cached_tokens=usage.cached_tokens,

@@ -5,7 +5,7 @@ log has one writer.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ringfence.ports.broker import Secret
 
@@ -38,7 +38,7 @@ class Call:
     first_byte_ms: float
     seconds: float
     replayed: bool
-    request: bytes  # what was sent, or what was refused
+    request: bytes  # what is about to be sent, or what was refused; empty when ended, for the worker has it
     response: bytes  # what came back, or what the agent was told
     protocol: str = "chat"
     cached_tokens: int = 0  # of the input
@@ -58,9 +58,12 @@ def from_frame(header: dict[str, Any], request: bytes, response: bytes) -> Call:
     """The call that `to_frame` took apart. Raises ValueError unless each field is there with its type."""
     if set(header) != set(_TYPES) or not all(isinstance(header[name], of) for name, of in _TYPES.items()):
         raise ValueError("a call with the wrong fields")
+    if header["phase"] not in _PHASES:
+        raise ValueError("a call in no known phase")
     return Call(**header, request=request, response=response)
 
 
+_PHASES = get_args(Phase)
 _TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(
         (

@@ -19,12 +19,11 @@ from ringfence.gateway.call import Call, RouteConfig, from_frame
 from ringfence.ports.gateway import DoorPolicy, OpenDoor
 
 
-class GatewayProcess:
-    """Implements ports/gateway.py. A context manager: started on entering, gone on leaving.
+class GatewayProcess(DoorProcess[Call]):
+    """Implements ports/gateway.py.
 
     `record` is called, from several threads, with each call of each door; when it returns, the call is on
-    record, and when it raises, what it asked for is denied. `user` is the uid that the process runs as
-    when the worker is root; it must be nobody else's. After `patience` seconds of silence it is ended.
+    record, and when it raises, what it asked for is denied.
     """
 
     def __init__(
@@ -44,27 +43,11 @@ class GatewayProcess:
             record=record,
             words=tuple(sorted({route.provider for route in routes})),
         )
-        self._process = DoorProcess(point, lambda: _first(routes), user=user, patience=patience)
-
-    @property
-    def pid(self) -> int | None:
-        """The process id, once it was started."""
-        return self._process.pid
-
-    def __enter__(self) -> "GatewayProcess":
-        self._process.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.stop()
-
-    def alive(self) -> bool:
-        """Whether the process is there and answers."""
-        return self._process.alive()
+        super().__init__(point, lambda: _first(routes), user=user, patience=patience)
 
     def open(self, listener: socket.socket, policy: DoorPolicy) -> AbstractContextManager[OpenDoor]:
         """Serve a planted listener under a policy until the block ends. Errors: `ControlMissing`."""
-        return self._process.open(listener, run=policy.run, door=policy.door, policy=asdict(policy))
+        return self.serving(listener, run=policy.run, door=policy.door, policy=asdict(policy))
 
 
 def _call(frame: Frame) -> Call:

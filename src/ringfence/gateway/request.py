@@ -20,6 +20,10 @@ MAX_DEPTH = 64
 MAX_NODES = 200_000
 _MAX_COMMAS = 1_000_000  # a bound on what parsing can cost, counted before it; text holds commas too
 
+# Made once: json.dumps would make one for each request.
+_ESCAPING = json.JSONEncoder(separators=(",", ":"))
+_PLAIN = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 MODELS = b"/v1/models"
 
 
@@ -96,9 +100,12 @@ def _with(fields: dict[str, Any], path: tuple[str, ...], value: int) -> dict[str
     return {**fields, first: _with(fields[first], tuple(rest), value) if rest else value}
 
 
-def _serialized(fields: dict[str, Any]) -> bytes:
+def _serialized(fields: dict[str, Any], *, plain: bool = False) -> bytes:
+    """The same text for the same fields; `plain`, where they are likely to hold ASCII alone, takes half the time."""
+    if plain and "\\u" not in (text := _ESCAPING.encode(fields)):
+        return text.encode()
     # Half a surrogate pair is legal JSON and no UTF-8; it becomes a question mark.
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _PLAIN.encode(fields).encode("utf-8", "replace")
 
 
 def check_head(head: Head) -> Refusal | None:
@@ -151,11 +158,12 @@ def check_body(body: bytes, head: Head, model: str) -> Asked | Refusal:
     reading = place.wire.read(fields, place)
     if isinstance(reading, Refusal):
         return reading
-    return Asked(place.wire, model, reading, place.wire.handed_on(head.headers), _serialized(reading.fields))
+    sent = _serialized(reading.fields, plain=body.isascii())
+    return Asked(place.wire, model, reading, place.wire.handed_on(head.headers), sent)
 
 
 def _parse(body: bytes) -> dict[str, Any] | Refusal:
-    if body.count(b",") > _MAX_COMMAS:
+    if len(body) > _MAX_COMMAS and body.count(b",") > _MAX_COMMAS:
         return too_large("the JSON has too many elements")
     try:
         parsed = json.loads(body, parse_constant=_no_constant)
