@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from ringfence.adapters.sandboxes.bubblewrap.limits import cgroup
 from ringfence.domain import events as e
+from ringfence.domain.marks import worker_mark
 from ringfence.ports.sandbox import Seen
 from ringfence.wiring import make_sandboxes
 from worksite import TICKET, Worksite
@@ -137,17 +139,22 @@ def test_a_halt_of_everything_leaves_a_quarantined_run_frozen_and_says_so(site: 
 def test_signals_freeze_where_no_control_group_does(site: Worksite) -> None:
     """The fallback: what is stopped stays stopped, also when one process wakes another."""
     with counting(site):
+        # Of this worker alone: other tests have runs of this name at the same time.
+        mine = f"ringfence.{worker_mark(str(site.settings.state.absolute()))}.{RUN}."
         groups = [
             Path(path)
             for path, _, _ in os.walk("/sys/fs/cgroup/freezer")
-            if f".{RUN}." in path and os.access(Path(path).parent, os.W_OK)
+            if mine in path and os.access(Path(path).parent, os.W_OK)
         ]
+        found = cgroup.find()
+        second = found is not None and found.version == "v2"  # which has no groups of a freezer alone
+        assert bool(groups) == (found is not None) or second
         for group in groups:
             for pid in (group / "cgroup.procs").read_text().split():
                 (group.parent / "cgroup.procs").write_text(pid)
             group.rmdir()
         quarantined(site)
-        assert {one.state for one in seen(site)} <= {"T", "D"} or not groups
+        assert {one.state for one in seen(site)} <= {"T", "D"} or second
         before = ticks(site)
         time.sleep(1)
         assert ticks(site) == before
