@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,19 +18,13 @@ from ringfence.domain import events as e
 from ringfence.domain.marks import worker_mark
 from ringfence.ports.sandbox import Seen
 from ringfence.wiring import make_sandboxes
+from waiting import until
 from worksite import TICKET, Worksite
 
 RUN = f"{TICKET}-r1"
 CANARY = "canary-7f3a9c51e2d84b60aa"
 #: It counts, so that a tree that stands still is told from one that only looks so.
 BUSY = "ln -s /etc/passwd link; i=0; while true; do i=$((i+1)); echo $i > count.txt; sleep 0.05; done"
-
-
-def until(so: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -111,9 +105,10 @@ def test_a_quarantine_outlives_its_worker(site: Worksite) -> None:
         assert before
         refused = site.ringfence("run", TICKET)
         assert refused.returncode == 7 and "quarantined" in refused.stderr
-        successor = site.start("worker", "--once")
+        successor = site.start("worker", "--once", "--every", "0.2")
         try:
-            time.sleep(6)
+            until(lambda: "worker.ready" in (site.root / "commands.log").read_text())
+            time.sleep(2)
             assert successor.poll() is None and contents(site) == before
             assert site.ringfence("release", RUN).returncode == 0
             assert successor.wait(60) == 0
