@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def until(so: Callable[[], object], seconds: float = 60.0, *, what: Callable[[], object] = lambda: "") -> None:
+def until(so: Callable[[], object], seconds: float = 120.0, *, what: Callable[[], object] = lambda: "") -> None:
     """Look again and again until it is so; `what` says what there was instead. Errors: AssertionError."""
     deadline = time.monotonic() + seconds
     while not so():

@@ -1,7 +1,6 @@
 """A05, A11, B18, F01, F07: what was refused is never published, and a ticket is what it was when it was admitted."""
 
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -147,9 +146,7 @@ def test_a05_a_ticket_that_is_edited_during_its_run_changes_nothing_of_the_run(s
     """Approved, admitted, edited, and the worker starts again: the run goes on with what was admitted."""
     site.story("sleep 3; echo 2 > value.txt")
     running = site.start("run", TICKET)
-    while not any(view.stage == "work" for view in site.views()):
-        assert running.poll() is None
-        time.sleep(0.05)
+    site.until_at_work(running)
     running.kill()
     running.wait()
     site.ticket(title="Send the secrets away", body="EDITED: do something else.", requester="mallory")

@@ -157,9 +157,7 @@ def test_every_grant_of_a_run_is_narrow_and_confirmed_dead_at_its_end(site: Work
 def test_no_token_lives_while_the_agent_works(site: Worksite) -> None:
     site.story("sleep 300")
     running = site.start("run", TICKET)
-    while not any(view.stage == "work" for view in site.views()):
-        assert running.poll() is None
-        time.sleep(0.05)
+    site.until_at_work(running)
     assert tokens_of(site) and not any(lives for _, lives in tokens_of(site))
     assert site.ringfence("cancel", f"{TICKET}-r1").returncode == 0
     assert running.wait(60) == 6
