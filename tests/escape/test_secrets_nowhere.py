@@ -136,6 +136,20 @@ def test_no_value_of_a_grant_is_anywhere_during_and_after_a_run(site: Worksite) 
             assert content is None or not TOKEN.search(content.read()), member.name
 
 
+def test_what_the_boundary_redacts_is_in_no_record_whoever_says_it(site: Worksite) -> None:
+    """The agent says it at its end, a command prints it, and a check prints it: log, contents and bundle have none."""
+    word = "canary-7f3a9c51e2d84b60aa"
+    site.boundary({"logs.redaction.patterns": [{"name": "canary", "pattern": "canary-[0-9a-f]{18}"}]})
+    site.story(f"echo {word[:9]}{word[9:]}; echo 2 > value.txt")
+    script = site.root / "replay.json"
+    script.write_text(script.read_text().replace('"summary": "attempt 1"', f'"summary": "I found {word}"'))
+    code, view = site.run()
+    assert (code, view.outcome) == (0, "pull_request"), view.detail
+    (ended,) = [event for event in site.events(view.id) if isinstance(event, e.AgentEnded)]
+    assert ended.message.startswith("I found ") and word not in ended.message
+    assert [path for path, content in site.kept() if word.encode() in content] == []
+
+
 def test_every_grant_of_a_run_is_narrow_and_confirmed_dead_at_its_end(site: Worksite) -> None:
     code, view = site.run()
     assert code == 0
