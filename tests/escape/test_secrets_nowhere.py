@@ -4,6 +4,7 @@ Tokens are minted while the run goes on, so they are looked for by their form, p
 """
 
 import base64
+import json
 import os
 import re
 import sqlite3
@@ -137,16 +138,17 @@ def test_no_value_of_a_grant_is_anywhere_during_and_after_a_run(site: Worksite) 
 
 
 def test_what_the_boundary_redacts_is_in_no_record_whoever_says_it(site: Worksite) -> None:
-    """The agent says it at its end, a command prints it, and a check prints it: log, contents and bundle have none."""
+    """An agent is started with it and says it: neither the log, nor a content that is kept, nor the bundle has it."""
     word = "canary-7f3a9c51e2d84b60aa"
-    site.boundary({"logs.redaction.patterns": [{"name": "canary", "pattern": "canary-[0-9a-f]{18}"}]})
-    site.story(f"echo {word[:9]}{word[9:]}; echo 2 > value.txt")
-    script = site.root / "replay.json"
-    script.write_text(script.read_text().replace('"summary": "attempt 1"', f'"summary": "I found {word}"'))
+    pattern = {"name": "canary", "pattern": "canary-[0-9a-f]{18}"}
+    site.boundary({"logs.redaction.patterns": [pattern], "commands.agents": [{"name": "command"}]})
+    command = ["sh", "-c", f"echo 2 > value.txt; echo I found {word}"]
+    own = f'[agent]\nname = "command"\ncommand = {json.dumps(command)}\n'
+    site.settings_path.write_text(site.settings_path.read_text() + own)
     code, view = site.run()
     assert (code, view.outcome) == (0, "pull_request"), view.detail
-    (ended,) = [event for event in site.events(view.id) if isinstance(event, e.AgentEnded)]
-    assert ended.message.startswith("I found ") and word not in ended.message
+    (ran,) = [event for event in site.events(view.id) if isinstance(event, e.CommandRan) and event.role == "agent"]
+    assert any("I found " in part for part in ran.argv), "it was started with it"
     assert [path for path, content in site.kept() if word.encode() in content] == []
 
 
