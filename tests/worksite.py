@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from ringfence.web.host.creation import NewPrincipal, create_principal, create_r
 from ringfence.web.host.git.policy import RepositoryPolicy
 from ringfence.web.host.principals import Permission
 from ringfence.wiring import reading
+from waiting import until
 
 TICKET = "T-1"
 REPOSITORY = "acme/tiny"
@@ -57,6 +58,7 @@ class Worksite:
 
     root: Path
     server: Server
+    started: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     @property
     def settings_path(self) -> Path:
@@ -122,10 +124,20 @@ class Worksite:
         )
 
     def start(self, *argv: str) -> "subprocess.Popen[str]":
-        """Start a command; the caller ends it."""
-        log = (self.root / "commands.log").open("a")
-        with log:
-            return subprocess.Popen(self.command(*argv), stdout=log, stderr=log, text=True, env=self._environment())
+        """Start a command; the caller ends it, or the site when the test fails before."""
+        with (self.root / "commands.log").open("a") as log:
+            begun = subprocess.Popen(self.command(*argv), stdout=log, stderr=log, text=True, env=self._environment())
+        self.started.append(begun)
+        return begun
+
+    def until_at_work(self, running: "subprocess.Popen[str]") -> None:
+        """Wait until an agent works, or has worked, in a run that a command has started."""
+
+        def at_work() -> bool:
+            assert running.poll() is None, (self.root / "commands.log").read_text()[-3000:]
+            return any(view.commit or view.stage == "work" for view in self.views())
+
+        until(at_work)
 
     def run(self, ticket: str = TICKET) -> tuple[int, RunView]:
         """`ringfence run TICKET`; its exit code and what the log says of the newest run."""
@@ -207,7 +219,12 @@ def worksite(root: Path, files: Mapping[str, str] | Path | None = None) -> Itera
         site.boundary()
         site.ticket()
         site.story(*STORY)
-        yield site
+        try:
+            yield site
+        finally:
+            for begun in site.started:
+                begun.kill()
+                begun.wait()
 
 
 def _write_source(source: Path, files: Mapping[str, str] | Path) -> None:

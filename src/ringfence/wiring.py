@@ -17,7 +17,6 @@ from ringfence.adapters.artifacts.directory import DirectoryArtifacts
 from ringfence.adapters.audit_logs.sqlite import SqliteAuditLog
 from ringfence.adapters.clock import SystemClock
 from ringfence.adapters.code_hosts.local import LocalCodeHost
-from ringfence.adapters.engines.dbos import DbosEngine, submit_to_worker
 from ringfence.adapters.git import GitIntake, GitObjects, GitTransport
 from ringfence.adapters.sandboxes.bubblewrap import BubblewrapSandboxes
 from ringfence.adapters.signers.local_key import LocalKey
@@ -45,7 +44,7 @@ from ringfence.pipeline.ports import Places, Ports
 from ringfence.pipeline.rooms import remove_tree
 from ringfence.pipeline.run import close_given_up, execute, preview
 from ringfence.ports.egress import Egress
-from ringfence.ports.engine import Steps
+from ringfence.ports.engine import Engine, Steps
 from ringfence.ports.gateway import Gateway
 from ringfence.ports.sandbox import Finding
 from ringfence.settings import Settings
@@ -66,11 +65,6 @@ class Reading:
     artifacts: DirectoryArtifacts
     secrets: SecretSources
     clock: SystemClock
-
-    @property
-    def archive(self) -> Archive:
-        """What is kept of runs, for as long as it is kept."""
-        return Archive(self.places, self.log, self.artifacts, LocalKey(self.places.state / "keys"), self.clock)
 
     def runs(self) -> tuple[str, ...]:
         """Runs of tickets, the newest first; previews and the doctor's grants are on the log too, under other names."""
@@ -122,7 +116,7 @@ class Worker:
 
     reading: Reading
     ports: Ports
-    engine: DbosEngine
+    engine: Engine
     resumed: tuple[str, ...]
 
     def submit(self, ticket_id: str) -> str:
@@ -143,6 +137,8 @@ class Worker:
 @contextmanager
 def working(settings: Settings) -> Iterator[Worker]:
     """Start a worker: its sandbox is probed first, what was cut off is resumed, and what was left is swept."""
+    from ringfence.adapters.engines.dbos import DbosEngine  # a quarter of a second, which a halt must not wait for
+
     with ExitStack() as stack:
         look = stack.enter_context(reading(settings))
         sandboxes = make_sandboxes(settings)
@@ -173,6 +169,8 @@ def submit_elsewhere(look: Reading, ticket_id: str) -> str | None:
     """Queue a run for the worker of another process; None when there is no such worker."""
     if not place.is_taken(look.settings.state):
         return None
+    from ringfence.adapters.engines.dbos import submit_to_worker
+
     run = next_run(look, ticket_id)
     submit_to_worker(look.settings.state, run, ticket_id)
     return run
@@ -220,7 +218,7 @@ def sweep_now(look: Reading) -> retention.Removed:
         _broker(look).reclaim(run, last=True)
     mirrors = () if at_work else retention.sweep_mirrors(places, boundary, look.clock)
     layers = () if at_work else retention.sweep_layers(places, boundary, look.clock)
-    archive = look.archive
+    archive = Archive(places, look.log, look.artifacts, LocalKey(places.state / "keys"), look.clock)
     runs = archive.forget(boundary.logs)
     bodies, left = archive.remove_bodies(boundary.logs, digest(look.boundary_text))
     return retention.Removed(checkouts, mirrors, layers, runs, bodies, archive.collect(), left)

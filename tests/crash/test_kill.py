@@ -14,6 +14,7 @@ from pathlib import Path
 from ringfence.domain import events as e
 from ringfence.domain.chain import first_break
 from ringfence.wiring import make_sandboxes, reading
+from waiting import until
 from worksite import REPOSITORY, TICKET, Worksite
 
 KILLS = int(os.environ.get("RINGFENCE_CRASHES", "6"))
@@ -180,15 +181,13 @@ def test_a_killed_worker_leaves_no_sandbox(site: Worksite, tmp_path: Path) -> No
     started = [False]
 
     def in_the_agent() -> bool:
+        assert worker.poll() is None
         database = site.state / "audit.sqlite"
         if database.exists() and not started[0]:
             started[0] = ("stage.started", "work", 1) in boundaries(site)
         return started[0]
 
-    deadline = time.monotonic() + 60
-    while not in_the_agent():
-        assert worker.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
+    until(in_the_agent)
     sandboxes = make_sandboxes(site.settings)
     time.sleep(0.5)
     worker.kill()

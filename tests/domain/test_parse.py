@@ -1,33 +1,10 @@
 """Parsing: every problem at once, each with its place and remedy, and no text that breaks it."""
 
-import time
-from pathlib import Path
-
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from team import EXAMPLES, MINIMAL, TEAM, changed, line_of, problems_of
 
 from ringfence.domain.boundary import Boundary
-from ringfence.domain.parse import Problem, digest, parse
-
-EXAMPLES = Path(__file__).parents[2] / "examples" / "boundaries"
-TEAM = (EXAMPLES / "team.yaml").read_text()
-MINIMAL = (EXAMPLES / "minimal.yaml").read_text()
-
-
-def problems_of(text: str) -> tuple[Problem, ...]:
-    found = parse(text)
-    assert not isinstance(found, Boundary)
-    return found
-
-
-def changed(old: str, new: str, text: str = TEAM) -> str:
-    assert text.count(old) >= 1, old
-    return text.replace(old, new, 1)
-
-
-def line_of(text: str, part: str) -> int:
-    return text[: text.index(part)].count("\n") + 1
+from ringfence.domain.parse import digest, parse
 
 
 @pytest.mark.parametrize("name", ["minimal.yaml", "team.yaml"])
@@ -264,64 +241,6 @@ def test_what_must_not_stand_there_is_refused(old, new, what):
     assert all(problem.mend for problem in found)
 
 
-#: A registry, a rule that inspects it, and one that puts something on; each of the rules is wrong.
-HOST = "host: a.example.internal, purpose: registry"
-READ = f"{HOST}, inspect: true"
-PUT = f"{READ}, methods: [GET], paths: [/a/**], credential: {{ secret: house-models, scheme"
-RULES = [
-    (f"{{ {HOST}, methods: [GET] }}", "nobody sees what is asked for"),
-    (f"{{ {HOST}, paths: [/a] }}", "nobody sees what is asked for"),
-    (f"{{ {HOST}, credential: {{ secret: house-models, scheme: bearer }} }}", "nobody sees what is asked for"),
-    (f"{{ {READ}, methods: [get] }}", "methods"),
-    (f"{{ {READ}, methods: [TRACE] }}", "methods"),
-    (f"{{ {READ}, methods: [GET, GET] }}", "listed twice"),
-    (f"{{ {READ}, paths: [simple/**] }}", "begins with /"),
-    (f"{{ {READ}, paths: [/a/../b] }}", "dot segment"),
-    (f"{{ {READ}, paths: [/a//b] }}", "empty segment"),
-    (f"{{ {READ}, paths: ['/a%2Fb'] }}", "write the slash itself"),
-    (f"{{ {READ}, paths: ['/a%252Fb'] }}", "only serves to hide"),
-    (f"{{ {READ}, paths: ['/a/x**'] }}", "whole components"),
-    ("{ host: db.example.internal, purpose: service, inspect: true }", "cannot be inspected"),
-    (f"{{ {PUT}: bearer }} }}", "is no secret with purpose `registry`"),
-    (f"{{ {READ}, credential: {{ secret: house-models, scheme: bearer }} }}", "over-broad"),
-    (f"{{ {READ}, methods: [GET], paths: [/**], credential: {{ secret: house-models, scheme: bearer }} }}",
-     "over-broad"),
-    (f"{{ {PUT}: basic }} }}", "`username` belongs to"),
-    (f"{{ {PUT}: bearer, header: X }} }}", "`header` belongs to"),
-    (f"{{ {PUT}: header, header: Host }} }}", "no place for a credential"),
-    (f"{{ {PUT}: bearer }} }}".replace("a.example.internal", "'*.example.internal'"), "for one host"),
-    (f"{{ {HOST}, commands: [make all] }}", "is no set-up command"),
-    (f"{{ {READ} }}, {{ {HOST} }}", "would let everything pass"),
-    (f"{{ {READ} }}, {{ {READ} }}", "listed twice"),
-    (f"{{ {HOST} }}, {{ {HOST}, cidrs: [10.2.0.0/24] }}", "other networks by another rule"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("rules", "what"), RULES)
-def test_rules_that_read_requests_say_what_they_mean(rules: str, what: str) -> None:
-    found = problems_of(changed("network: { setup: []", f"network: {{ setup: [{rules}]"))
-    assert [problem for problem in found if what in str(problem)], [str(problem) for problem in found]
-
-
-@pytest.mark.parametrize(("phase", "what"), [("agent", "an agent is one command"), ("validation", "is no check")])
-def test_a_rule_for_single_commands_names_those_of_its_phase(phase: str, what: str) -> None:
-    rule = f"{phase}: [{{ {HOST}, commands: [nothing] }}]"
-    found = problems_of(changed(f"{phase}: []", rule))
-    assert [problem for problem in found if what in str(problem)], [str(problem) for problem in found]
-
-
-def test_rules_that_read_requests_can_be_written() -> None:
-    rules = (
-        f"{{ {READ}, methods: [GET], paths: [/simple/**], credential: {{ secret: hub, scheme: bearer }} }}, "
-        f"{{ {READ}, methods: [POST], paths: [/audit], commands: ['python -m compileall -q src'] }}"
-    )
-    text = changed("network: { setup: []", f"network: {{ setup: [{rules}]")
-    secrets = (
-        "{ name: hub, purpose: registry }\n  - { name: decoy, purpose: canary }\n  - { name: host-mint, purpose: mint }"
-    )
-    assert isinstance(parse(text.replace("{ name: host-mint, purpose: mint }", secrets)), Boundary)
-
-
 def test_problems_stand_where_the_text_is_wrong():
     text = changed("source: /opt/toolchains/node-22", "source: /etc")
     (problem,) = problems_of(text)
@@ -349,81 +268,6 @@ def test_a_secret_in_the_document_is_not_repeated_in_the_message():
     found = problems_of(changed("cleanup: always", f"cleanup: {token}"))
     assert found
     assert not any(token in str(problem) for problem in found)
-
-
-@pytest.mark.parametrize(
-    ("text", "what"),
-    [
-        ("", "the document is empty"),
-        ("[]", "the document is a list"),
-        ("a: b: c", "not YAML"),
-        ("a: {", "not YAML"),
-        ("a: 1\n---\nb: 2", "a second document begins here"),
-        ("%YAML 1.1\n---\na: 1", "directives are not read"),
-        ("? [a]\n: b", "a key must be text"),
-        ("a: \u200bx", "the character U+200B cannot be seen"),
-        ("\ufeffa: x", "the character U+FEFF cannot be seen"),
-        ("a: \ufffd", "the character U+FFFD cannot be seen"),
-        ("a: [" * 30, "too many or too deeply nested values"),
-        ("a" * 20_001, "a line longer than 20000 characters"),
-        ("a: x\n" * 60_000, "longer than 256 KiB"),
-        ("- x\n" * 60_000, "too many or too deeply nested values"),
-        ('a: "\\U00110000"', "not YAML"),
-    ],
-)
-def test_text_that_is_no_boundary_is_refused(text, what):
-    assert any(what in problem.what for problem in problems_of(text)), problems_of(text)
-
-
-def test_an_alias_bomb_is_refused_before_it_grows():
-    bomb = "a: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(500))
-    before = time.perf_counter()
-    assert any("aliases are not read" in problem.what for problem in problems_of(bomb))
-    assert time.perf_counter() - before < 5
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["[" * 20_000, "- " * 10_000, "? " * 10_000, "!" * 20_000, "a: {b: " * 2_800, "[\n" * 130_000, "!a\n" * 80_000],
-)
-def test_a_hostile_text_is_refused_in_time(text):
-    before = time.perf_counter()
-    assert problems_of(text)
-    assert time.perf_counter() - before < 5
-
-
-_PIECES = st.sampled_from(
-    ["version", "name", "owners", "a", "1", "- ", ": ", "{", "}", "[", "]", "&x ", "*x", "!!int ", "|\n", ">", "'", '"',
-     "\n", "\n  ", "# ", "%YAML", "---", "...", "\t", "\\", "\r", "\x00", "\u2028", "é", "\ud800", "<<: ", "? ", ", "]
-)  # fmt: skip
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.one_of(st.text(max_size=80), st.lists(_PIECES, max_size=25).map("".join)))
-@example("\"'\r")
-def test_no_text_makes_parsing_fail_and_every_problem_lies_inside_it(text):
-    assert_problems_lie_inside(text)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_a_damaged_boundary_never_makes_parsing_fail(data):
-    place = data.draw(st.integers(0, len(TEAM)))
-    removed = data.draw(st.integers(0, 40))
-    inserted = data.draw(st.one_of(_PIECES, st.text(max_size=6)))
-    assert_problems_lie_inside(TEAM[:place] + inserted + TEAM[place + removed :])
-
-
-def assert_problems_lie_inside(text: str) -> None:
-    found = parse(text)
-    if isinstance(found, Boundary):
-        return
-    assert found
-    lines = text.split("\n")
-    for problem in found:
-        assert 1 <= problem.line <= len(lines)
-        assert 1 <= problem.column <= len(lines[problem.line - 1]) + 1
-        assert "\n" not in str(problem)
 
 
 MINTED = """  - { name: host-mint, purpose: mint }

@@ -46,11 +46,12 @@ def test_the_database_wants_what_is_ordered() -> None:
 """
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """The demo's directory."""
-    yield tmp_path / "demo"
-    shutil.rmtree(tmp_path / "demo", ignore_errors=True)
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The demo's directory. Each demo makes it anew, all but the tools, whose installation takes longest."""
+    place = tmp_path_factory.mktemp("network") / "demo"
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def demo(place: Path, **variables: str) -> "subprocess.CompletedProcess[str]":

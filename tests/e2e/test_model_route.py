@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from ringfence.domain import events as e
+from ringfence.gateway.exchange import PAUSES
 from scripted_model import ScriptedModel, finish, refuses, scripted, shell, streams
 from worksite import REPOSITORY, SECRETS, Worksite
 
@@ -57,7 +58,6 @@ def test_a_real_wire_carries_a_ticket_and_the_key_stays_outside(site: Worksite) 
     ("step", "reason"),
     [
         (refuses(401, '{"error":{"message":"bad key ' + KEY + '"}}'), "provider_refused"),
-        (refuses(503), "upstream_failed"),
         (streams(b"<html>hello</html>"), "upstream_truncated"),
     ],
 )
@@ -101,14 +101,23 @@ except OSError:
 """
 
 
-def test_a_model_that_did_not_answer_is_the_reason_also_when_the_agent_shrugs(site: Worksite) -> None:
-    with scripted(refuses(400)) as server:
+@pytest.mark.parametrize(
+    ("status", "reason", "tries"), [(400, "provider_rejected", 1), (503, "upstream_failed", 1 + len(PAUSES))]
+)
+def test_a_model_that_did_not_answer_is_the_reason_also_when_the_agent_shrugs(
+    site: Worksite, status: int, reason: str, tries: int
+) -> None:
+    """An agent of our own would come again until the route's circuit has opened three times, which takes a minute."""
+    with scripted(refuses(status, '{"error":{"message":"bad key ' + KEY + '"}}')) as server:
         furnish(site, server)
         settings = f'[agent]\nname = "command"\ncommand = {json.dumps(["/usr/bin/python3", "-c", SHRUGS])}\n'
         site.settings_path.write_text(site.settings_path.read_text() + settings)
         document = site.root / "boundary.yaml"
         document.write_text(document.read_text().replace("commands:\n", "commands:\n  agents: [{name: command}]\n", 1))
         code, view = site.run()
-    assert (code, view.reason) == (7, "provider_rejected"), view.detail
+    assert (code, view.outcome, view.reason) == (7, "stopped", reason), view.detail
+    assert len(server.requests) == tries
+    assert set(site.refs()) == {"refs/heads/main"}
+    assert list(kept_with(site, KEY)) == [], "not even when the provider says it"
     (ended,) = [event for event in site.events(view.id) if isinstance(event, e.AgentEnded)]
     assert ended.outcome == "finished"

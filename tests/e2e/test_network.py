@@ -105,9 +105,7 @@ def test_d27_a_run_stops_when_its_proxy_dies(site: Worksite) -> None:
         prepare(site, port)
         site.story("sleep 300")
         running = site.start("run", TICKET)
-        while not any(view.stage == "work" for view in site.views()):
-            assert running.poll() is None
-            time.sleep(0.05)
+        site.until_at_work(running)
         time.sleep(1)
         os.kill(proxy_of(running.pid), signal.SIGKILL)
         assert running.wait(30) == 7

@@ -75,9 +75,7 @@ def test_a_merged_pull_request_ends_its_ticket(site: Worksite) -> None:
 def test_cancel_ends_a_run_within_seconds_and_cleans_up(site: Worksite) -> None:
     site.story("sleep 300")
     running = site.start("run", TICKET)
-    while not any(view.stage == "work" for view in site.views()):
-        assert running.poll() is None
-        time.sleep(0.05)
+    site.until_at_work(running)
     time.sleep(1)
     assert site.ringfence("cancel", f"{TICKET}-r1").returncode == 0
     assert running.wait(30) == 6
@@ -185,8 +183,7 @@ def test_logs_and_show_say_the_same_as_the_log(site: Worksite) -> None:
 def test_a_changed_boundary_stops_a_run_that_began_under_another(site: Worksite) -> None:
     """Approve once, exploit for ever: a run goes on only under the document that it was admitted under."""
     running = site.start("run", TICKET)
-    while not any(view.commit or view.stage == "work" for view in site.views()):
-        assert running.poll() is None
+    site.until_at_work(running)
     running.kill()
     running.wait()
     site.boundary({"limits.run.attempts": 5})

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from world import GOOD, OTHER, POLICY, Client, World, certificate, client, every
 
 from ringfence.domain.errors import ControlMissing
 from ringfence.domain.hosts import Credential, HostRule
+from waiting import until
 
 TOKEN, KEY, CANARY = "rft-7Kq2vXw9LmPz4TbN", "k3y-Zt8RwQn5YcVh2JdS", "pw-Mx6GfUe1AoBi3HsL"
 READ = HostRule("read", GOOD, 443, inspect=True, methods=("GET", "HEAD"), paths=("/simple/**", "/x"),
@@ -295,10 +295,7 @@ def test_of_a_large_body_what_comes_near_a_secret_stays_here(network: World) -> 
     body = b"z" * 900_000 + TOKEN.encode() + b"z" * 1000
     with inspecting(network, on_leak="deny") as door:
         door.inspected(OTHER, method="POST", target="/x", body=body)
-    deadline = time.monotonic() + 30
-    while len(network.served[0].content) < 300_000:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: len(network.served[0].content) >= 300_000)
     assert len(network.served[0].content) < 900_000 - 200_000
     assert requests(network)[-1][2:] == ("deny", "network.content_scan")
 
@@ -323,10 +320,7 @@ def test_large_ordinary_bodies_pass_whole(network: World) -> None:
 def test_a_leak_ends_the_door_when_the_boundary_says_so(network: World) -> None:
     with inspecting(network) as door:
         assert door.inspected(OTHER, target=f"/?{TOKEN}")[0] == 403
-        deadline = time.monotonic() + 30
-        while door.door.denied() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: door.door.denied() is not None)
         assert door.door.denied() == "leak"
         assert b"403" in door.refused(OTHER)
 

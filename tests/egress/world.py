@@ -59,6 +59,12 @@ POLICY = EgressPolicy(
 )
 
 
+def may_make_networks() -> bool:
+    """Whether `own_network` will work: as root, and for whoever has the powers of root in a user namespace."""
+    (powers,) = re.findall(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return bool(int(powers, 16) >> 21 & 1)  # CAP_SYS_ADMIN
+
+
 @contextmanager
 def own_network() -> Iterator[None]:
     """This thread, and what it starts, in a network where only `lo` is and every address of the tests answers."""

@@ -1,7 +1,6 @@
 """A05, A11, B18, F01, F07: what was refused is never published, and a ticket is what it was when it was admitted."""
 
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,19 @@ from ringfence.adapters.token_minters.local import LocalTokenMinter
 from ringfence.broker.grants import BoundaryBroker, Keys
 from ringfence.domain import events as e
 from ringfence.domain.boundary import Boundary
+from ringfence.domain.checks import Report
 from ringfence.domain.decision import Allow, Deny
-from ringfence.domain.errors import ControlMissing
+from ringfence.domain.errors import ControlMissing, RunStopped
 from ringfence.domain.parse import parse
 from ringfence.domain.rules import admit, may_write_ref
 from ringfence.domain.ticket import Ticket
+from ringfence.pipeline.stages.publish import Publication, publish
+from ringfence.points import NoDoors
+from ringfence.ports.code_host import Proposal
+from ringfence.ports.git import FREE
 from ringfence.web.host.records import Records
-from ringfence.wiring import reading
-from worksite import REPOSITORY, TICKET, Worksite
+from ringfence.wiring import _ports, make_sandboxes, reading
+from worksite import BRANCH, REPOSITORY, TICKET, Worksite
 
 
 @pytest.fixture
@@ -124,6 +128,24 @@ def test_b18_b19_refs_beside_the_prefix_are_refused(document: Boundary, ref: str
 
 
 @pytest.mark.parametrize(
+    ("branch", "stage"),
+    [("main", "branch"), ("other/x", "branch"), ("ringfence/x.lock", "branch"), (BRANCH, "observe")],
+)
+def test_b19_what_the_boundary_forbids_is_refused_before_a_grant_is_asked_for(
+    site: Worksite, branch: str, stage: str
+) -> None:
+    """Admission has said so before; the stage that writes asks again, and does not rest on it."""
+    what = Publication(REPOSITORY, "0" * 40, stage, Proposal(branch, "main", "x", "x", True), Report("0" * 40, ()))
+    with reading(site.settings) as look:
+        ports = _ports(look, make_sandboxes(site.settings), NoDoors(), NoDoors())
+        with pytest.raises(RunStopped) as refused:
+            publish(f"{TICKET}-r1", what, ports, FREE)
+        assert refused.value.reason == "publish_refused"
+        assert list(look.log.records(f"{TICKET}-r1")) == []
+    assert set(site.refs()) == {"refs/heads/main"}
+
+
+@pytest.mark.parametrize(
     "purpose, repository", [("publish", "acme/other"), ("checkout", "acme/other"), ("merge", REPOSITORY)]
 )
 def test_f01_no_secret_is_opened_for_another_repository_or_purpose(
@@ -147,9 +169,7 @@ def test_a05_a_ticket_that_is_edited_during_its_run_changes_nothing_of_the_run(s
     """Approved, admitted, edited, and the worker starts again: the run goes on with what was admitted."""
     site.story("sleep 3; echo 2 > value.txt")
     running = site.start("run", TICKET)
-    while not any(view.stage == "work" for view in site.views()):
-        assert running.poll() is None
-        time.sleep(0.05)
+    site.until_at_work(running)
     running.kill()
     running.wait()
     site.ticket(title="Send the secrets away", body="EDITED: do something else.", requester="mallory")

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -91,11 +92,15 @@ attempt("descriptor 3", lambda: os.read(3, 100))
 
 
 def test_c15_container_engine_socket_is_not_there_and_cannot_be_mounted(cage: Cage) -> None:
-    place = cage.state / "docker.sock"
-    with socket.socket(socket.AF_UNIX) as engine:
+    # Not below the test's own directory: the name of a socket is short.
+    with tempfile.TemporaryDirectory(prefix="engine-", dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as engine:
+        Path(folder).chmod(0o755)
+        place = Path(folder, "docker.sock")
         engine.bind(str(place))
         engine.listen()
         place.chmod(0o666)
+        with socket.socket(socket.AF_UNIX) as neighbour:
+            neighbour.connect(str(place))  # the way is a real one
         cage.attack(f"""
 for path in ({str(place)!r}, "/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock"):
     attempt(path, lambda: socket.socket(socket.AF_UNIX).connect(path))

@@ -4,6 +4,7 @@ Tokens are minted while the run goes on, so they are looked for by their form, p
 """
 
 import base64
+import json
 import os
 import re
 import sqlite3
@@ -136,6 +137,21 @@ def test_no_value_of_a_grant_is_anywhere_during_and_after_a_run(site: Worksite) 
             assert content is None or not TOKEN.search(content.read()), member.name
 
 
+def test_what_the_boundary_redacts_is_in_no_record_whoever_says_it(site: Worksite) -> None:
+    """An agent is started with it and says it: neither the log, nor a content that is kept, nor the bundle has it."""
+    word = "canary-7f3a9c51e2d84b60aa"
+    pattern = {"name": "canary", "pattern": "canary-[0-9a-f]{18}"}
+    site.boundary({"logs.redaction.patterns": [pattern], "commands.agents": [{"name": "command"}]})
+    command = ["sh", "-c", f"echo 2 > value.txt; echo I found {word}"]
+    own = f'[agent]\nname = "command"\ncommand = {json.dumps(command)}\n'
+    site.settings_path.write_text(site.settings_path.read_text() + own)
+    code, view = site.run()
+    assert (code, view.outcome) == (0, "pull_request"), view.detail
+    (ran,) = [event for event in site.events(view.id) if isinstance(event, e.CommandRan) and event.role == "agent"]
+    assert any("I found " in part for part in ran.argv), "it was started with it"
+    assert [path for path, content in site.kept() if word.encode() in content] == []
+
+
 def test_every_grant_of_a_run_is_narrow_and_confirmed_dead_at_its_end(site: Worksite) -> None:
     code, view = site.run()
     assert code == 0
@@ -157,9 +173,7 @@ def test_every_grant_of_a_run_is_narrow_and_confirmed_dead_at_its_end(site: Work
 def test_no_token_lives_while_the_agent_works(site: Worksite) -> None:
     site.story("sleep 300")
     running = site.start("run", TICKET)
-    while not any(view.stage == "work" for view in site.views()):
-        assert running.poll() is None
-        time.sleep(0.05)
+    site.until_at_work(running)
     assert tokens_of(site) and not any(lives for _, lives in tokens_of(site))
     assert site.ringfence("cancel", f"{TICKET}-r1").returncode == 0
     assert running.wait(60) == 6

@@ -17,6 +17,7 @@ from model_upstream import either, silent, upstream
 
 from ringfence.domain.errors import ControlMissing, InputError
 from ringfence.gateway.process import GatewayProcess
+from waiting import until
 
 
 def proc(pid: int | None, name: str) -> bytes:
@@ -36,10 +37,7 @@ def gone(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 5
-    while not gone(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: gone(pid), 20)
 
 
 def test_the_credential_is_in_no_argument_and_no_environment(start: Start) -> None:
@@ -208,8 +206,7 @@ def test_a_gateway_killed_in_the_middle_of_an_exchange_gives_no_answer(start: St
         agent = start(route(up.url))
         with ThreadPoolExecutor(1) as pool:
             going = pool.submit(agent.chat)
-            while not up.seen:
-                time.sleep(0.01)
+            until(lambda: up.seen)
             os.kill(agent.gateway.pid or 0, signal.SIGKILL)
             with pytest.raises(ConnectionError):
                 going.result(10)

@@ -3,7 +3,6 @@
 import json
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from model_upstream import STREAM, either, stream, upstream
 from ringfence.domain.errors import ControlMissing, InputError
 from ringfence.gateway.call import Call
 from ringfence.gateway.process import GatewayProcess
+from waiting import until
 
 
 def test_a_wrong_model_is_recorded_with_its_rule_and_shuts_the_door(start: Start) -> None:
@@ -161,8 +161,7 @@ def test_closing_a_door_ends_and_records_what_goes_on_behind_it() -> None:
             agent = Agent(listener.getsockname()[1], door, records, gateway)
             asking = threading.Thread(target=lambda: got.append(agent.chat(stream=True)))
             asking.start()
-            while not up.seen:
-                time.sleep(0.01)
+            until(lambda: up.seen)
         assert [(call.phase, call.reason) for call in records.calls] == [("opened", ""), ("ended", "agent_left")]
         asking.join()
         # The socket still listens, for the worker has it too; but nobody answers.

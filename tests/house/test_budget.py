@@ -10,6 +10,7 @@ SOURCE = ROOT / "src" / "ringfence"
 MODULES = sorted(
     path for path in SOURCE.rglob("*.py") if "demo_content" not in path.parts or path.parent.name == "demo_content"
 )
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LONGEST_MODULE = 400
 LONGEST_FUNCTION = 60
 MOST_METHODS = 20
@@ -33,6 +34,11 @@ def test_modules_stay_short(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print("\nlongest modules:", *(f"  {count:4d}  {name}" for count, name in lengths[:8]), sep="\n")
     assert [row for row in lengths if row[0] > LONGEST_MODULE] == []
+
+
+def test_modules_of_tests_stay_short() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in TESTS}
+    assert {name: count for name, count in lengths.items() if count > LONGEST_MODULE} == {}
 
 
 def test_functions_stay_short(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +109,7 @@ def test_no_mocks() -> None:
     words = ("unittest.mock", "MagicMock", "monkeypatch.setattr", "mocker.patch")
     users = [
         f"{path.relative_to(ROOT)}: {word}"
-        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for path in TESTS
         for word in words
         if word in path.read_text("utf-8") and path != Path(__file__)
     ]

@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,18 +14,12 @@ import pytest
 
 from ringfence.domain import events as e
 from ringfence.wiring import make_sandboxes
+from waiting import children_of, until
 from worksite import REPOSITORY, TICKET, Worksite
 
 RUN = f"{TICKET}-r1"
 #: Far above what is wanted (a second), so that a busy machine fails nothing.
 SOON = 10.0
-
-
-def until(so: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -153,13 +147,13 @@ def test_a_halt_by_file_is_obeyed_within_a_second(site: Worksite) -> None:
 
 
 def test_a_halt_by_signal_is_obeyed_and_stays_in_force(site: Worksite) -> None:
-    with at_work(site, "worker") as worker:
+    with at_work(site, "worker", "--every", "0.2") as worker:
         worker.send_signal(signal.SIGUSR1)
         until(lambda: nothing_left(site), SOON)
         until(lambda: site.views()[0].outcome == "stopped")
         assert worker.poll() is None, "the worker stays, and takes nothing"
         site.ticket("T-2", title="Another")
-        time.sleep(6)
+        time.sleep(2)  # in which it looks ten times
         assert [view.id for view in site.views()] == [RUN]
     refused = site.ringfence("run", "T-2")
     assert refused.returncode == 7 and "the worker was sent SIGUSR1" in refused.stderr
@@ -220,7 +214,9 @@ def test_a_push_in_flight_is_aborted_whole_or_not_at_all(site: Worksite, hung: b
     finally:
         go.touch()
         with_end(worker)
-    time.sleep(4)
+    assert site.server.process is not None
+    host = site.server.process.pid
+    until(lambda: children_of(host) == [])  # the host's own git has ended, either way
     patches = [event.commit for event in site.events(RUN) if isinstance(event, e.PatchProduced)]
     branches = {commit for ref, commit in site.refs().items() if ref != "refs/heads/main"}
     assert branches <= {patches[-1]}, "the host's ref is unchanged, or exactly the commit"

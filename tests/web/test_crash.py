@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from hosting import Hosted, hosted, run_git, running_server
+from waiting import children_of
 
 
 @pytest.fixture
@@ -26,13 +27,12 @@ def own_work(own_host: Hosted, tmp_path: Path) -> Path:
     return own_host.clone(tmp_path / "own-work")
 
 
-def children_of(host: Hosted, *, at_least: int = 0, at_most: int = 1000) -> list[int]:
+def gits_of(host: Hosted, *, at_least: int = 0, at_most: int = 1000) -> list[int]:
     """The server's child processes, as soon as there are so many or few, or after ten seconds."""
     assert host.server.process is not None
     deadline = time.monotonic() + 10
     while True:
-        tasks = Path(f"/proc/{host.server.process.pid}/task").glob("*/children")
-        found = [int(pid) for task in tasks for pid in task.read_text().split()]
+        found = children_of(host.server.process.pid)
         if at_least <= len(found) <= at_most or time.monotonic() > deadline:
             return found
         time.sleep(0.02)
@@ -118,7 +118,7 @@ def test_a_push_cut_off_in_the_middle_leaves_nothing(own_host: Hosted, own_work:
     line = f"{'0' * 40} {commit} refs/heads/ringfence/x\0 report-status"
     with socket.create_connection((name, int(port)), timeout=10) as connection:
         connection.sendall(request.encode() + f"{len(line) + 4:04x}{line}0000PACK".encode())
-        backends = children_of(own_host, at_least=1)
+        backends = gits_of(own_host, at_least=1)
         own_host.server.restart(signal.SIGKILL)
     deadline = time.monotonic() + 20
     while any(is_running(pid) for pid in backends) and time.monotonic() < deadline:
@@ -139,8 +139,8 @@ def test_a_client_that_goes_away_takes_its_git_with_it(own_host: Hosted) -> None
     )
     with socket.create_connection((name, int(port)), timeout=10) as connection:
         connection.sendall(request.encode())
-        assert children_of(own_host, at_least=1)
-    assert children_of(own_host, at_most=0) == []
+        assert gits_of(own_host, at_least=1)
+    assert gits_of(own_host, at_most=0) == []
 
 
 def test_the_server_ends_well_when_told_to(own_host: Hosted) -> None:

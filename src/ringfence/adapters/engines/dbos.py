@@ -41,6 +41,7 @@ class DbosEngine:
 
     def __init__(self, state: Path, carry: Carry, *, concurrency: int) -> None:
         self._state = state
+        self._url = f"sqlite:///{state / 'engine.sqlite'}"
         self._concurrency = concurrency
         self._lock: TextIO | None = None
         self._database: sqlalchemy.Engine | None = None
@@ -55,24 +56,26 @@ class DbosEngine:
         self._lock = place.take(self._state)
         self._database = open_database(self._state / "engine.sqlite")
         logging.getLogger("dbos").setLevel(logging.ERROR)
+        # Before the launch: a queue that comes later is seen a second later, which is a first run's second.
+        DBOS.migrate(self._url)
+        with client(self._state) as remote:
+            remote.register_queue(QUEUE, worker_concurrency=self._concurrency, polling_interval_sec=0.2)
         config: DBOSConfig = {
             "name": "ringfence",
-            "system_database_url": f"sqlite:///{self._state / 'engine.sqlite'}",
+            "system_database_url": self._url,
             "system_database_engine": self._database,
             "serializer": DBOSPortableJSONSerializer(),
             "application_version": APPLICATION_VERSION,
             "executor_id": EXECUTOR,
             "log_level": "ERROR",
             "enable_otlp": False,
+            # Nobody is notified of anything, but the end of the engine waits for the end of this pause.
+            "notification_listener_polling_interval_sec": 0.1,
         }
         DBOS(config=config)
         self._workflow = DBOS.workflow(name=WORKFLOW, max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)(self._body)
         DBOS.launch()
-        cut_off = self.unfinished()
-        DBOS.register_queue(
-            QUEUE, worker_concurrency=self._concurrency, polling_interval_sec=0.2, on_conflict="always_update"
-        )
-        return cut_off
+        return self.unfinished()
 
     def submit(self, run: str, ticket: str) -> None:
         """Queue a run; the same id twice is one run."""

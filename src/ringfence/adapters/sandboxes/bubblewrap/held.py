@@ -105,9 +105,10 @@ class Watch:
         usage = processes.usage(self._started.first)
         self._peak = max(self._peak, usage.resident)
         self._cpu = max(self._cpu, usage.cpu_seconds)
-        if usage.resident > self._limits.memory:
-            return "memory"
-        return "processes" if usage.threads > self._limits.processes + 1 else None  # the first process is bubblewrap's
+        # Processes are counted exactly and first: of many small ones the pages that they share are counted many times.
+        if usage.threads > self._limits.processes + 1:  # the first process is bubblewrap's
+            return "processes"
+        return "memory" if usage.resident > self._limits.memory else None
 
 
 class Asked:
