@@ -183,3 +183,18 @@ def test_what_was_stored_just_now_is_not_collected_before_it_is_named(tmp_path: 
     assert store.get(fresh) == b"fresh"
     with pytest.raises(Exception, match="does not have"):
         store.get(old)
+
+
+def test_what_an_unfinished_run_has_stored_is_not_collected_however_long_it_takes(tmp_path: Path) -> None:
+    later = Later(2)
+    log = SqliteAuditLog(tmp_path / "audit.sqlite", clock=SystemClock(), redact=lambda text: text)
+    store = DirectoryArtifacts(tmp_path / "artifacts", redact=lambda content: content)
+    kept = Archive(Places(tmp_path), log, store, LocalKey(tmp_path / "keys"), later)
+    log.append("T-1-r1", e.RunStarted("worker", "1", "confined", False))
+    unnamed = store.put(b"an answer that the run may name yet")
+    assert kept.collect() == 0
+    log.append("T-1-r1", e.RunEnded("stopped", 1.0))
+    assert kept.collect() == 1
+    with pytest.raises(Exception, match="does not have"):
+        store.get(unnamed)
+    log.close()

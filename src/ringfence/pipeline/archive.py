@@ -70,11 +70,14 @@ class Archive:
     def collect(self) -> int:
         """Remove blobs that no log names, or only as the body of an exchange that is past its time; how many."""
         named: set[str] = set()
+        before = self.clock.now() - _SETTLED_SECONDS
         for run in self.log.runs():
             records = self.log.records(run)
             gone = _facts(run, records).bodies if removal(records) is not None else frozenset()
             named |= _digests([record.event for record in records]) - gone
-        return self.artifacts.sweep(named, self.clock.now() - _SETTLED_SECONDS)
+            if not _over(records):
+                before = min(before, records[0].time)  # what it has stored since it began, it may name yet
+        return self.artifacts.sweep(named, before)
 
     def _ended(self, seconds: float) -> list[tuple[str, list[Record]]]:
         """Runs that ended longer ago than this, with their records; what is quarantined is kept.
@@ -84,9 +87,8 @@ class Archive:
         kept, found = Orders(self.places.state).all_quarantined(), []
         for run in self.log.runs():
             records = list(self.log.records(run))
-            carried = any(record.event.get("kind") == RunStarted.kind for record in records)
             own = without_removal(records)
-            ends = [one.time for one in own if not carried or one.event.get("kind") == RunEnded.kind]
+            ends = [one.time for one in own if one.event.get("kind") == RunEnded.kind or not _carried(records)]
             if ends and run not in kept and self.clock.now() - ends[-1] > seconds:
                 found.append((run, records))
         return found
@@ -143,6 +145,15 @@ def _begins_with(bundle: Path, log: bytes) -> bool:
 
 def _facts(run: str, records: Sequence[Record]) -> Facts:
     return gather(run, (from_json(record.event) for record in records))
+
+
+def _carried(records: Sequence[Record]) -> bool:
+    """Whether a worker carries it, or has: a preview and a grant of `doctor` have no end of their own."""
+    return any(record.event.get("kind") == RunStarted.kind for record in records)
+
+
+def _over(records: Sequence[Record]) -> bool:
+    return not _carried(records) or any(record.event.get("kind") == RunEnded.kind for record in records)
 
 
 def _digests(value: object) -> frozenset[str]:
