@@ -89,6 +89,7 @@ def gateway(
                 models=route.models,
                 credential=opened.get(route.credential or ""),
                 protocols=route.spoken,
+                translate=route.translate,
                 region=route.region or "",
                 api_version=route.api_version or "",
             )

@@ -12,7 +12,9 @@ import pytest
 
 from agents.hostile import CANARY, HOSTILE
 from agents.trial import NAMES, Trial, carry, prepared, require
+from ringfence.adapters.agents.external.table import TABLE
 from ringfence.domain import events as e
+from ringfence.domain.wires import asked_in
 from worksite import BRANCH
 
 pytestmark = pytest.mark.timeout(900)
@@ -48,6 +50,22 @@ def test_a_hostile_checkout_steers_nothing(tmp_path: Path, name: str) -> None:
     assert name == "aider" or told == [], "no instruction and no variable of the repository reached the model"
     assert "RAN-" not in trial.output
     noted(name, "hostile", trial)
+
+
+@pytest.mark.parametrize("name", ["claude", "codex", "pi"])
+def test_an_agent_works_with_a_model_that_lacks_its_protocol(tmp_path: Path, name: str) -> None:
+    """By translation, where the boundary says so; the provider is asked in the other protocol alone."""
+    require(name)
+    mine = TABLE[name].protocol
+    other = asked_in(mine, ("chat", "messages"))
+    ways = {"models.routes.0.protocols": [other], "models.routes.0.translate": [mine]}
+    with prepared(tmp_path / "site", name, changes=ways) as site:
+        trial = carry(site)
+        assert (trial.code, trial.view.outcome) == (0, "pull_request"), trial.why
+        assert site.git("show", f"{BRANCH}:value.txt") == "2"
+    calls = trial.all(e.ModelCalled)
+    assert {(call.protocol, call.translated) for call in calls} == {(mine, other)}
+    assert trial.refused == []
 
 
 def noted(name: str, kind: str, trial: Trial) -> None:

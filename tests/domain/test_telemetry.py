@@ -41,6 +41,12 @@ def test_gemini_goes_by_the_names_that_the_conventions_have_for_it() -> None:
     assert (named["gen_ai.provider.name"], named["gen_ai.operation.name"]) == ("gcp.gemini", "generate_content")
 
 
+def test_a_translated_call_says_what_the_provider_was_asked_in() -> None:
+    named = attributes(replace(CALLED, protocol="chat", translated="messages"))
+    assert (named["ringfence.protocol"], named["ringfence.protocol.translated"]) == ("chat", "messages")
+    assert "ringfence.protocol.translated" not in attributes(CALLED)
+
+
 def test_a_call_that_failed_says_how() -> None:
     assert attributes(replace(CALLED, status=504, reason="upstream_timeout"))["error.type"] == "upstream_timeout"
 

@@ -54,6 +54,18 @@ def test_a_real_wire_carries_a_ticket_and_the_key_stays_outside(site: Worksite) 
     assert all("gen_ai.response.model" not in one["attributes"] for one in shown), "this server names no model"
 
 
+def test_a_translated_route_carries_a_ticket_and_the_pull_request_says_so(site: Worksite) -> None:
+    site.boundary({"models.routes.0.protocols": ["messages"], "models.routes.0.translate": ["chat"]})
+    code, view = site.run()
+    assert (code, view.outcome) == (0, "pull_request")
+    calls = [event for event in site.events(view.id) if isinstance(event, e.ModelCalled)]
+    assert {(call.protocol, call.translated) for call in calls} == {("chat", "messages")}
+    assert "translated from `chat to messages`" in site.pull_request(1)
+    assert (
+        "chat (translated to messages)" in site.ringfence("boundary", "show", str(site.root / "boundary.yaml")).stdout
+    )
+
+
 @pytest.mark.parametrize(
     ("step", "reason"),
     [

@@ -1,7 +1,7 @@
 """A connection at the model gateway: whatever is sent, only the approved model is asked, and no key comes back.
 
-Input: a byte that says in which pieces it comes, what the agent sends, and after a line of its own (`~~`) what the
-provider answers. The request's target says which of the four protocols is spoken.
+Input: a byte that says in which pieces it comes and what the route translates, what the agent sends, and after a line
+of its own (`~~`) what the provider answers. The request's target says which of the four protocols is spoken.
 """
 
 import json
@@ -12,12 +12,13 @@ import h11
 from hypothesis import strategies as st
 from second_opinion import closed, require_approved
 
-from ringfence.domain.wires import SPOKEN
+from ringfence.domain.wires import SPOKEN, Wire, asked_in
 from ringfence.gateway import conversation as c
 from ringfence.gateway.answer import Scrubber
 from ringfence.gateway.door import Door
 from ringfence.gateway.exchange import Exchange
 from ringfence.gateway.ledger import Ledger
+from ringfence.gateway.protocols.translate.wire import TRANSLATIONS
 from ringfence.gateway.request import MAX_HEADERS, Head
 from ringfence.ports.gateway import DoorPolicy
 
@@ -28,6 +29,10 @@ POLICY = DoorPolicy(
     first_byte_timeout=5.0, idle_timeout=5.0,
 )  # fmt: skip
 SIZES = (1 << 16, 1, 7, 50)
+#: What the route's provider speaks, and what else agents may speak.
+ROUTES: tuple[tuple[tuple[Wire, ...], tuple[Wire, ...]], ...] = (
+    (SPOKEN["replay"], ()), (("chat",), ("messages", "responses")), (("messages",), ("chat",)),
+)  # fmt: skip
 
 
 class World:
@@ -72,23 +77,30 @@ class World:
 
 def judge(content: bytes) -> None:
     """One connection; an assertion that fails is a wrong answer."""
-    size, content = SIZES[(content[:1] or b"\0")[0] % len(SIZES)], content[1:]
+    way, place = divmod((content[:1] or b"\0")[0], len(SIZES))
+    size, route, content = SIZES[place], ROUTES[way % len(ROUTES)], content[1:]
     sent, _, answer = content.partition(SEPARATOR)
     read = _read(sent, size)
-    world = _went(read, answer, size)
+    world = _went(read, answer, size, route)
     assert KEY.encode() not in world.said or KEY.encode() in sent, "the key came back"
     if world.complete:
         assert closed(world.wire, answer), "a stream that was cut was handed on as complete"
     if world.kind == "text/event-stream" and size != SIZES[0]:
-        whole = _went(read, answer, SIZES[0])
+        whole = _went(read, answer, SIZES[0], route)
         assert whole.complete == world.complete, "how it is cut decides whether it is complete"
         assert whole.said == world.said or not world.complete, "how it is cut decides what is handed on"
 
 
-def _went(read: tuple[Head, bytes] | None, answer: bytes, size: int) -> World:
-    """The world after one connection, whose answer came in pieces of this size."""
-    ledger = Ledger(50, 1 << 20, 1 << 20)
-    door = Door(POLICY, "replay", False, Scrubber(KEY), ledger, lambda _code: None, protocols=SPOKEN["replay"])
+def _went(
+    read: tuple[Head, bytes] | None, answer: bytes, size: int, route: tuple[tuple[Wire, ...], tuple[Wire, ...]]
+) -> World:
+    """The world after one connection at a door of this route, whose answer came in pieces of this size."""
+    spoken, more = route
+    translations = {wire: TRANSLATIONS[wire, asked_in(wire, spoken) or ""] for wire in more}
+    door = Door(
+        POLICY, "replay", False, Scrubber(KEY), Ledger(50, 1 << 20, 1 << 20), lambda _code: None,
+        protocols=spoken, translations=translations,
+    )  # fmt: skip
     exchange = Exchange(door, lambda: 0.0)
     world = World(read[1] if read else None, answer, size)
     steps = exchange.run(read[0]) if read else exchange.garbled()
@@ -140,6 +152,9 @@ _COUNTED = {"input_tokens": 1, "output_tokens": 1}
 STREAMS: dict[str, list[dict[str, Any] | str]] = {
     "chat": [
         {"choices": [{"index": 0, "delta": {"content": _KEPT}, "finish_reason": None}]},
+        {"choices": [{"index": 0, "delta": {"tool_calls": [
+            {"index": 0, "id": "t", "function": {"name": "f", "arguments": '{"a": '}}]}}]},
+        {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]}}]},
         {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}, "[DONE]",
     ],
     "responses": [
@@ -148,7 +163,11 @@ STREAMS: dict[str, list[dict[str, Any] | str]] = {
     ],
     "messages": [
         {"type": "message_start", "message": {"content": [], "usage": _COUNTED}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": _KEPT}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "t", "name": "f"}},
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": '{"a": 1}'}},
         {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}},
         {"type": "message_stop"},
     ],
@@ -222,6 +241,12 @@ def seeds() -> Iterator[bytes]:
     for wire in SAID:
         for size, end in ((b"\0", b"\n"), (b"\1", b"\r\n")):
             yield size + asked(wire, {}, stream=True) + SEPARATOR + streamed(STREAMS[wire], end)
+        for place, (spoken, more) in enumerate(ROUTES):
+            told = asked_in(wire, spoken) if wire in more else None
+            if told is not None:
+                first = bytes([place * len(SIZES) + 1])
+                yield first + asked(wire, {}, stream=True) + SEPARATOR + streamed(STREAMS[told])
+                yield first + asked(wire, {}, stream=False) + SEPARATOR + json.dumps(WHOLES[told]).encode()
         for fields in ({}, *MORE[wire]):
             yield b"\0" + asked(wire, fields, stream=False) + SEPARATOR + json.dumps(WHOLES[wire]).encode()
     yield b"\0POST /v1/responses" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n" + SEPARATOR
@@ -266,7 +291,10 @@ def inputs(draw: st.DrawFn) -> bytes:
     fields: Any = {**SAID[wire], **draw(st.sampled_from(({}, *MORE[wire])))}
     if stream and wire != "gemini":
         fields["stream"] = True
-    events: Any = STREAMS[wire] if stream else [WHOLES[wire]]
+    first = draw(st.integers(0, len(ROUTES) * len(SIZES) - 1))
+    spoken, more = ROUTES[first // len(SIZES)]
+    told = (asked_in(wire, spoken) if wire in more else None) or wire
+    events: Any = STREAMS[told] if stream else [WHOLES[told]]
     for _ in range(draw(st.integers(0, 2))):
         fields = _bent(fields, draw(values), draw(way))
     if draw(st.booleans()):
@@ -277,4 +305,4 @@ def inputs(draw: st.DrawFn) -> bytes:
     if not stream:
         answer = answer.removeprefix(b"data: ")
     answer = answer[: draw(st.integers(0, len(answer)))] if draw(st.booleans()) else answer
-    return draw(st.binary(min_size=1, max_size=1)) + sent + SEPARATOR + answer
+    return bytes([first]) + sent + SEPARATOR + answer

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ringfence.domain.boundary import Boundary, Check, Logs, NetworkRule, Prices, Route, SecretUse, SectionName
 from ringfence.domain.dataflow import flows, statement
 from ringfence.domain.measures import duration_text, size_text
+from ringfence.domain.wires import asked_in
 
 READERS = ("engineering", "security", "platform")
 Rows = tuple[tuple[str, ...], ...]
@@ -183,7 +184,7 @@ def _route(route: Route, prices: Prices | None) -> Rows:
     answers = (
         ("endpoint", f"{route.endpoint} ({where})"),
         ("models", _list(route.models)),
-        ("protocols that agents may speak", _list(route.spoken)),
+        ("protocols that agents may speak", _list((*route.spoken, *_translated(route)))),
         ("region", route.region or "not said"),
         ("credential", route.credential or "none"),
         *_cost(route, prices),
@@ -194,6 +195,11 @@ def _route(route: Route, prices: Prices | None) -> Rows:
         ("retention", route.retention),
     )
     return tuple((route.name, *answer) for answer in answers)
+
+
+def _translated(route: Route) -> Iterator[str]:
+    for wire in route.translate:
+        yield f"{wire} (translated to {asked_in(wire, route.spoken)})"
 
 
 def _secrets(boundary: Boundary) -> _Answer:

@@ -48,6 +48,7 @@ class ModelFacts:
     cost: int = 0  # billionths of the currency
     currency: str = ""
     as_of: str = ""
+    translated: tuple[str, ...] = ()  # as "messages to chat"
 
     @property
     def money(self) -> str:
@@ -215,6 +216,7 @@ def _models(calls: tuple[e.ModelCalled, ...]) -> tuple[ModelFacts, ...]:
         if call.decision != "allow":
             used[key] = replace(seen, denied=seen.denied + 1)
             continue
+        way = f"{call.protocol} to {call.translated}" if call.translated else ""
         used[key] = replace(
             seen,
             requests=seen.requests + 1,
@@ -224,6 +226,7 @@ def _models(calls: tuple[e.ModelCalled, ...]) -> tuple[ModelFacts, ...]:
             cost=seen.cost + call.cost,
             currency=call.currency or seen.currency,
             as_of=call.as_of or seen.as_of,
+            translated=seen.translated if way in ("", *seen.translated) else (*seen.translated, way),
         )
     return tuple(used.values())
 

@@ -42,7 +42,8 @@ class ModelCalled:
     request: str  # digests of the redacted bodies
     response: str
     replayed: bool
-    protocol: str = "chat"
+    protocol: str = "chat"  # the agent's
+    translated: str = ""  # what the provider was asked in, where that is another one
     cached_tokens: int = 0  # of the input
     reasoning_tokens: int = 0  # of the output
     call: str = ""  # as it was asked

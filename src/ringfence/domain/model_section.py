@@ -43,6 +43,12 @@ class Route(Section):
         "chat and responses for openai and azure, messages for anthropic and bedrock, gemini for gemini, gemini and "
         "messages for vertex, all four for replay.",
     )
+    translate: Annotated[tuple[Wire, ...], BeforeValidator(as_tuple)] = Field(
+        default=(),
+        description="What agents may speak to it beside that, though its provider does not: messages or responses to "
+        "one that is asked in chat, chat to one that is asked in messages. What cannot be carried over is refused. "
+        "Left out: nothing is translated.",
+    )
     models: Names = Field(min_length=1, description="Model names that may be asked for; no patterns.")
     credential: str | None = Field(
         default=None, description="Name of a secret with purpose `model`; none if not needed."
@@ -66,7 +72,7 @@ class Route(Section):
 
     @property
     def spoken(self) -> tuple[Wire, ...]:
-        """The protocols that its doors take."""
+        """The protocols that its doors take as they are."""
         return self.protocols or SPOKEN[self.provider]
 
 

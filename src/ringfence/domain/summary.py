@@ -235,6 +235,8 @@ def _model(one: ModelFacts) -> str:
         f"- Model {code(one.model, 80)} by route {code(one.route, 60)} ({code(one.provider, 40)}): "
         f"{_count(one.requests, 'request')}, {about}{one.input_tokens} tokens out, {about}{one.output_tokens} in"
     )
+    if one.translated:
+        text += f", translated from {code(' and '.join(one.translated), 80)}"
     if one.money:
         text += f", {one.money}"
     if one.denied:

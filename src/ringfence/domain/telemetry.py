@@ -34,7 +34,7 @@ def attributes(event: ModelAsked | ModelCalled) -> Attributes:
     if isinstance(event, ModelAsked):
         return {**named, "ringfence.decision": "allow", "ringfence.ended": False}
     named |= {
-        "gen_ai.operation.name": _OPERATIONS.get(event.protocol, "chat"),
+        "gen_ai.operation.name": _OPERATIONS.get(event.translated or event.protocol, "chat"),
         "gen_ai.provider.name": _PROVIDERS.get(event.provider, event.provider),
         "ringfence.decision": event.decision,
         "ringfence.ended": True,
@@ -42,6 +42,8 @@ def attributes(event: ModelAsked | ModelCalled) -> Attributes:
         "ringfence.replayed": event.replayed,
         "ringfence.seconds": event.seconds,
     }
+    if event.translated:
+        named["ringfence.protocol.translated"] = event.translated
     if event.reason:
         named["error.type"] = event.reason.split(":")[0]  # of a denial the reason's name, without its details
     if event.response_model:

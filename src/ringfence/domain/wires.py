@@ -15,3 +15,11 @@ SPOKEN: dict[str, tuple[Wire, ...]] = {
     "bedrock": ("messages",),
     "vertex": ("gemini", "messages"),
 }
+
+#: What an agent may speak to a provider that lacks it, and in what that is asked instead: the first that it speaks.
+TRANSLATED: dict[Wire, tuple[Wire, ...]] = {"messages": ("chat",), "responses": ("chat",), "chat": ("messages",)}
+
+
+def asked_in(wire: Wire, spoken: tuple[Wire, ...]) -> Wire | None:
+    """What a provider that speaks these is asked in when an agent speaks `wire`; None when nothing can be done."""
+    return next((other for other in TRANSLATED.get(wire, ()) if other in spoken), None)

@@ -127,11 +127,13 @@ def judge_whole(body: bytes, content_type: str, scrub: Scrubber, wire: WireProto
     fault = failed() if parsed.get("error") else wire.judge(parsed)
     if fault is not None:
         return fault
-    usage = wire.usage(parsed)
-    if scrub.found(parsed):
-        parsed = scrub.clean(parsed)
-        body = json.dumps(parsed).encode()
-    return Whole(scrub.raw(body), usage, named_model(parsed))
+    clean = scrub.clean(parsed) if scrub.found(parsed) else parsed
+    told = wire.told(clean)
+    if isinstance(told, Fault):
+        return told
+    if told is not parsed:
+        body = json.dumps(scrub.clean(told)).encode()
+    return Whole(scrub.raw(body), wire.usage(parsed), named_model(clean))
 
 
 def named_model(said: dict[str, Any]) -> str:
@@ -284,7 +286,7 @@ class AnswerStream:
         if heard.hidden:
             return []
         waiting = self._assembles(chunk)
-        self._held.append(event)
+        self._held.append(event if heard.told is None else self._scrub.raw(heard.told))
         if waiting or self._finished or self.complete or self.fault is not None:
             return []
         ready, self._held = self._held, []

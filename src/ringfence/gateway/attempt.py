@@ -45,7 +45,7 @@ class _Track:
         self._door = door
         self._id = door.next_id()
         self._now = now
-        self._wire = asked.wire.name
+        self._wire = asked.wire
         self._asked = now()
         self._first: float | None = None
 
@@ -119,7 +119,8 @@ class _Track:
             replayed=door.replayed,
             request=self.body if phase == "opened" else b"",
             response=door.scrub.raw(bytes(self.received)),
-            protocol=self._wire,
+            protocol=self._wire.name,
+            translated=self._wire.asked_in if self._wire.asked_in != self._wire.name else "",
             cached_tokens=usage.cached_tokens,
             reasoning_tokens=usage.reasoning_tokens,
             response_model=self.named,

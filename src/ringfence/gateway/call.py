@@ -40,7 +40,8 @@ class Call:
     replayed: bool
     request: bytes  # what is about to be sent, or what was refused; empty when ended, for the worker has it
     response: bytes  # what came back, or what the agent was told
-    protocol: str = "chat"
+    protocol: str = "chat"  # the agent's
+    translated: str = ""  # what the provider was asked in, where that is another one
     cached_tokens: int = 0  # of the input
     reasoning_tokens: int = 0  # of the output
     cost: int = 0  # billionths of the currency: what was promised when opened, what it was when ended
@@ -78,6 +79,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
             "rule",
             "reason",
             "protocol",
+            "translated",
             "currency",
             "as_of",
             "response_model",
@@ -100,6 +102,7 @@ class RouteConfig:
     models: tuple[str, ...]
     credential: Secret | None = None
     protocols: tuple[str, ...] = ()  # that its doors take; none: all that the provider speaks
+    translate: tuple[str, ...] = ()  # that its doors take by translation to one of those
     authorities: str = ""  # PEM certificates to trust beside the system's, for an endpoint with a private CA
     region: str = ""  # bedrock: for which requests are signed
     api_version: str = ""  # azure: in each address, but for its form with /v1

@@ -1,6 +1,6 @@
 """What the exchanges of one door share: its policy, its budget, and whether it is shut."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ringfence.gateway.answer import Scrubber
@@ -9,6 +9,7 @@ from ringfence.gateway.circuit import Circuit
 from ringfence.gateway.ledger import Ledger
 from ringfence.gateway.pace import Pace
 from ringfence.gateway.protocols.shape import WireProtocol
+from ringfence.gateway.protocols.translate.wire import Translated
 from ringfence.gateway.refusal import Headers, Refusal
 from ringfence.ports.gateway import DoorPolicy, Fallback
 from ringfence.ports.model_provider import ModelProvider
@@ -29,6 +30,7 @@ class Route:
     models: tuple[str, ...]
     protocols: tuple[str, ...]
     scrub: Scrubber
+    translations: Mapping[str, Translated] = field(default_factory=dict)  # by what the agent speaks
     circuit: Circuit = field(default_factory=Circuit)
 
 
@@ -54,7 +56,8 @@ class Door:
     scrub: Scrubber
     ledger: Ledger
     told: Callable[[str], None]  # called once, with the code of the final no
-    protocols: tuple[str, ...] = ("chat",)  # that agents may speak here
+    protocols: tuple[str, ...] = ("chat",)  # that agents may speak here, and the provider too
+    translations: Mapping[str, Translated] = field(default_factory=dict)  # by what else agents may speak here
     circuit: Circuit = field(default_factory=Circuit)
     rule: str = "models.routes"  # by which this route may be asked
     pace: Pace | None = None
@@ -71,10 +74,16 @@ class Door:
             replayed=route.provider.replayed,
             scrub=route.scrub,
             protocols=route.protocols,
+            translations=route.translations,
             circuit=route.circuit,
             rule="models.fallback",
             fallbacks=(),
         )
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """The protocols that agents may speak here."""
+        return (*self.protocols, *self.translations)
 
     def final(self, code: str) -> None:
         """Shut the door for good; the first reason stays."""

@@ -56,8 +56,8 @@ class Exchange:
             yield from self._refuse(refusal, b"")
         elif head.target == MODELS:
             yield from self._look_up()
-        elif self._wire.name not in self._door.protocols:
-            yield from self._refuse(wrong_protocol(self._wire.name, self._door.protocols), b"")
+        elif self._wire.name not in self._door.taken:
+            yield from self._refuse(wrong_protocol(self._wire.name, self._door.taken), b"")
         else:
             came = yield c.ReadBody(MAX_REQUEST)
             if isinstance(came, c.BodyTooLarge):
@@ -90,13 +90,20 @@ class Exchange:
     def _forward(self, asked: Asked) -> Steps[None]:
         """Ask the route, and where the boundary says so those after it; nothing was handed on as long as they fail."""
         door, since = self._door, self._now()
-        fault = yield from self._insist(door, asked)
+        sent = asked.by(door.translations.get(self._wire.name))
+        if isinstance(sent, Refusal):
+            yield from self._refuse(sent, asked.body)
+            return
+        fault = yield from self._insist(door, sent)
         for after in self._ways()[1:]:
             if fault is None or self._failure(door, fault) not in door.policy.fallback_on:
                 break
+            sent = asked.for_model(after.policy.model).by(after.translations.get(self._wire.name))
+            if isinstance(sent, Refusal):
+                continue  # this one cannot be asked it
             self._why = f"{door.policy.route} was asked before: {fault.code}"
             door = after
-            fault = yield from self._insist(door, asked.for_model(door.policy.model))
+            fault = yield from self._insist(door, sent)
         if fault is not None:
             code = NAMED[door.circuit.last] if fault.code == CIRCUIT_OPEN else fault.code
             if door.failed(code, since, self._now()):
@@ -104,8 +111,8 @@ class Exchange:
             yield c.Respond(fault.status, door.label(fault.headers()), fault.body(self._wire.error))
 
     def _ways(self) -> tuple[Door, ...]:
-        """The routes that may be asked in what the agent speaks, in order: nothing is translated."""
-        return (self._door, *(way for way in self._door.fallbacks if self._wire.name in way.protocols))
+        """The routes that take what the agent speaks, in order."""
+        return (self._door, *(way for way in self._door.fallbacks if self._wire.name in way.taken))
 
     def _insist(self, door: Door, asked: Asked) -> Steps[Fault | None]:
         """Try one route, and try again where that may help; every attempt is paid for and recorded."""

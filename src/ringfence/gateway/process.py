@@ -66,6 +66,7 @@ def _frame(route: RouteConfig) -> dict[str, Any]:
         "endpoint": route.endpoint,
         "models": list(route.models),
         "protocols": list(route.protocols or SPOKEN.get(route.provider, ())),
+        "translate": list(route.translate),
         "credential": route.credential.reveal() if route.credential is not None else None,
         "authorities": route.authorities,
         "region": route.region,

@@ -103,7 +103,7 @@ def wrong_model(model: str) -> Refusal:
 
 
 def wrong_protocol(spoken: str, approved: tuple[str, ...]) -> Refusal:
-    """A protocol that this door's route does not take; nothing is translated."""
+    """A protocol that this door's route does not take, by translation neither."""
     detail = f"the route takes {', '.join(approved) or 'nothing'}, not {spoken}"
     return refuse(403, "protocol_not_approved", rule="models.routes", reason=Reason.NOT_APPROVED, detail=detail)
 
@@ -111,6 +111,12 @@ def wrong_protocol(spoken: str, approved: tuple[str, ...]) -> Refusal:
 def not_allowed(code: str, rule: str, detail: str) -> Refusal:
     """A request that would make the provider reach out of the boundary."""
     return refuse(403, code, rule=rule, reason=Reason.NOT_LISTED, detail=detail)
+
+
+def not_translated(spoken: str, other: str, what: str) -> Refusal:
+    """A request that means something that the provider's protocol cannot say."""
+    detail = f"{what}: this cannot be carried over from {spoken} to {other}"
+    return not_allowed("not_translated", "gateway.translate", detail)
 
 
 def spent(limit: str, scope: str = "run") -> Refusal:

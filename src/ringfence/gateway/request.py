@@ -11,6 +11,7 @@ from typing import Any
 
 from ringfence.gateway.protocols.shape import Place, Reading, WireProtocol, at
 from ringfence.gateway.protocols.table import placed
+from ringfence.gateway.protocols.translate.wire import Translated
 from ringfence.gateway.refusal import Headers, Refusal, malformed, too_large, wrong_model
 from ringfence.ports.model_provider import ProviderRequest
 
@@ -77,7 +78,7 @@ class Asked:
 
     def request(self, body: bytes) -> ProviderRequest:
         """What the provider is asked, with this body."""
-        return ProviderRequest(self.wire.name, self.model, self.stream, self.headers, body)
+        return ProviderRequest(self.wire.asked_in, self.model, self.stream, self.headers, body)
 
     def for_model(self, model: str) -> "Asked":
         """The same request for another model, when a route is asked in the place of one that failed."""
@@ -87,6 +88,15 @@ class Asked:
             return replace(self, model=model)
         fields = {**self.reading.fields, "model": model}
         return replace(self, model=model, reading=replace(self.reading, fields=fields), body=_serialized(fields))
+
+    def by(self, translation: Translated | None) -> "Asked | Refusal":
+        """The same request as it goes to a provider that lacks the agent's protocol; None: it has it."""
+        if translation is None:
+            return self
+        reading = translation.carried(self.reading)
+        if isinstance(reading, Refusal):
+            return reading
+        return Asked(translation, self.model, reading, (), _serialized(reading.fields))
 
     def _limit(self, path: tuple[str, ...]) -> int:
         limit = at(self.reading.fields, *path)

@@ -14,6 +14,7 @@ from typing import Any
 from ringfence.child.agent_socket import AgentSocket
 from ringfence.child.serving import Behind, Control, MakeDoor, serve
 from ringfence.child.wire import Frame
+from ringfence.domain.wires import asked_in
 from ringfence.gateway.answer import Scrubber
 from ringfence.gateway.call import Call, to_frame
 from ringfence.gateway.connection import AgentConnection, Upstream
@@ -21,6 +22,7 @@ from ringfence.gateway.conversation import Acknowledged
 from ringfence.gateway.door import Door, Route
 from ringfence.gateway.ledger import Days, Ledger
 from ringfence.gateway.pace import Pace
+from ringfence.gateway.protocols.translate.wire import TRANSLATIONS
 from ringfence.ports.gateway import DoorPolicy, policy_of
 from ringfence.ports.model_provider import ModelProvider
 
@@ -94,6 +96,7 @@ class Routes:
             ledger=ledger,
             told=told,
             protocols=route.protocols,
+            translations=route.translations,
             circuit=route.circuit,
             pace=Pace(policy.requests_per_second, now),
             deadline=None if policy.seconds is None else now() + policy.seconds,
@@ -122,7 +125,9 @@ def _routes(frame: Frame, make_provider: MakeProvider) -> dict[str, Route]:
     for config, blob in zip(frame.header["routes"], frame.blobs, strict=True):
         provider = make_provider(config, blob)
         scrub = Scrubber(config["credential"], _derived(provider))
-        routes[config["name"]] = Route(provider, tuple(config["models"]), tuple(config["protocols"]), scrub)
+        protocols = tuple(config["protocols"])
+        translations = {wire: TRANSLATIONS[wire, asked_in(wire, protocols) or ""] for wire in config["translate"]}
+        routes[config["name"]] = Route(provider, tuple(config["models"]), protocols, scrub, translations)
     return routes
 
 

@@ -27,6 +27,7 @@ class Chat:
     """The protocol; see shape.py."""
 
     name: Wire = "chat"
+    asked_in: Wire = "chat"
 
     def place(self, path: str, query: str) -> Place | None:
         """One address."""
@@ -72,6 +73,10 @@ class Chat:
     def usage(self, answer: dict[str, Any]) -> Counted | None:
         """As it stands in `usage`."""
         return _usage(answer.get("usage"))
+
+    def told(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Itself."""
+        return answer
 
     def listener(self, reading: Reading) -> "_Listener":
         """Chunks, a finish, [DONE]."""

@@ -43,6 +43,7 @@ class Gemini:
     """The protocol; see shape.py."""
 
     name: Wire = "gemini"
+    asked_in: Wire = "gemini"
 
     def place(self, path: str, query: str) -> Place | None:
         """A model's address; a stream as server-sent events alone."""
@@ -58,7 +59,7 @@ class Gemini:
 
     def read(self, fields: dict[str, Any], place: Place) -> Reading | Refusal:
         """Content that stands in the request; functions that the agent runs."""
-        system = [fields[name] for name in ("systemInstruction", "system_instruction") if fields.get(name)]
+        system = [fields[name] for name in ("systemInstruction", "system_instruction") if fields.get(name) is not None]
         problem = _tools(fields.get("tools")) or _contents(fields.get("contents")) or _each(system)
         if problem is not None:
             return problem
@@ -69,7 +70,8 @@ class Gemini:
         for config in (name for name in _CONFIGS if name in kept):
             if not isinstance(kept[config], dict):
                 return malformed(f"`{config}` must be an object")
-            if any(kept[config].get(name) not in (None, 1) for name in _CHOICES):
+            choices = [kept[config].get(name) for name in _CHOICES]
+            if any(isinstance(count, bool) or count not in (None, 1) for count in choices):
                 return malformed("`candidateCount` must be 1")
             problem = shape.positive(kept[config], *_LIMITS)
             if problem is not None:
@@ -88,6 +90,10 @@ class Gemini:
     def usage(self, answer: dict[str, Any]) -> Counted | None:
         """As it stands in `usageMetadata`."""
         return _usage(answer.get("usageMetadata"))
+
+    def told(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Itself."""
+        return answer
 
     def listener(self, _reading: Reading) -> "_Listener":
         """Chunks; the last one has the finish, and then the stream ends."""

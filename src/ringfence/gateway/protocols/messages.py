@@ -38,6 +38,7 @@ class Messages:
     """The protocol; see shape.py."""
 
     name: Wire = "messages"
+    asked_in: Wire = "messages"
 
     def place(self, path: str, query: str) -> Place | None:
         """One address; tokens are not counted here, because nobody but the provider can."""
@@ -80,6 +81,10 @@ class Messages:
         """As it stands in `usage`."""
         usage = answer.get("usage")
         return _counted(usage if isinstance(usage, dict) else {})
+
+    def told(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Itself."""
+        return answer
 
     def listener(self, _reading: Reading) -> "_Listener":
         """Blocks, a message_delta with the reason of the stop, message_stop."""

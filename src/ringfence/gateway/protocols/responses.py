@@ -45,6 +45,7 @@ class Responses:
     """The protocol; see shape.py."""
 
     name: Wire = "responses"
+    asked_in: Wire = "responses"
 
     def place(self, path: str, query: str) -> Place | None:
         """One address."""
@@ -84,6 +85,10 @@ class Responses:
     def usage(self, answer: dict[str, Any]) -> Counted | None:
         """As it stands in `usage`."""
         return _usage(answer.get("usage"))
+
+    def told(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Itself."""
+        return answer
 
     def listener(self, _reading: Reading) -> "_Listener":
         """Events until response.completed or response.incomplete."""

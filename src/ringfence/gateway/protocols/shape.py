@@ -53,6 +53,7 @@ class Heard:
     finishing: bool = False  # the finish: it and what follows wait for the record
     last: bool = False  # the closing words
     hidden: bool = False  # asked for by the gateway, not by the agent, whose client may not expect it
+    told: bytes | None = None  # what the agent is told in the event's place, where it is translated
     fault: Fault | None = None
 
 
@@ -85,6 +86,11 @@ class WireProtocol(Protocol):
         """As the boundary spells it."""
         ...
 
+    @property
+    def asked_in(self) -> Wire:
+        """What the provider is asked in: the same, unless it is translated."""
+        ...
+
     def place(self, path: str, query: str) -> Place | None:
         """What an address asks for; None when it is not one of this protocol's."""
         ...
@@ -107,6 +113,10 @@ class WireProtocol(Protocol):
 
     def usage(self, answer: dict[str, Any]) -> Counted | None:
         """Tokens of an answer in one piece."""
+        ...
+
+    def told(self, answer: dict[str, Any]) -> dict[str, Any] | Fault:
+        """What the agent is told of an answer in one piece: itself, unless it is translated."""
         ...
 
     def listener(self, reading: Reading) -> Listener:
@@ -163,17 +173,18 @@ def objects(value: object, name: str) -> list[dict[str, Any]] | Refusal:
 
 def tool_refused(kind: object) -> Refusal:
     """A tool that the provider would run, with the provider's network."""
-    detail = f"only tools that the agent runs may be offered, not {_shown(kind)}"
+    detail = f"only tools that the agent runs may be offered, not {shown(kind)}"
     return not_allowed("tool_not_allowed", "gateway.request.tools", detail)
 
 
 def content_refused(kind: object) -> Refusal:
     """Content that the provider would fetch, or that stands with the provider."""
-    detail = f"content must be given in the request itself, which {_shown(kind)} is not"
+    detail = f"content must be given in the request itself, which {shown(kind)} is not"
     return not_allowed("content_not_allowed", "gateway.request.content", detail)
 
 
-def _shown(kind: object) -> str:
+def shown(kind: object) -> str:
+    """A word of a request or an answer, for a person."""
     return repr(kind)[:80].encode("ascii", "backslashreplace").decode() if isinstance(kind, str) else "this one"
 
 
@@ -217,6 +228,11 @@ def truncated(detail: str = "the provider's answer is not complete") -> Fault:
 def failed(detail: str = "the provider answered with an error") -> Fault:
     """An answer that is an error."""
     return Fault(502, "upstream_error", detail)
+
+
+def not_told(detail: str) -> Fault:
+    """An answer that the agent's protocol cannot tell."""
+    return Fault(502, "upstream_not_translated", detail)
 
 
 def not_this_stream(protocol: str) -> Fault:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ringfence.adapters.event_stream import Parser
+from ringfence.domain.wires import Wire
 from ringfence.ports.agent import AgentTask
 
 #: Where a sandbox sees an agent's tree, the Node that it may need, the brief, and a home of its own.
@@ -16,8 +17,6 @@ HOME = "/home/agent"
 KEY = "this-is-no-key"
 #: The kernel takes no longer word of a command line than 128 KiB.
 _LONGEST = 120_000
-
-Protocol = Literal["chat", "responses", "messages", "gemini"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Entry:
     title: str
     version: str
     package: str
-    protocol: Protocol
+    protocol: Wire
     source: Literal["npm", "pip"]
     runtime: Literal["native", "node", "python"]
     program: str

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ringfence.domain.boundary import Boundary, Repository, Route
 from ringfence.domain.parse.crosschecks.check import CrossCheck, path_fault, quoted, repeated
 from ringfence.domain.parse.problem import Finding, Steps
-from ringfence.domain.wires import SPOKEN
+from ringfence.domain.wires import SPOKEN, asked_in
 
 _URL = re.compile(
     r"(https?)://([A-Za-z0-9.-]{1,253}|\[[0-9a-fA-F:.]{2,45}\])(?::([0-9]{1,5}))?((?:/[A-Za-z0-9._~-]+)*)/?"
@@ -72,6 +72,17 @@ def _protocols(route: Route, steps: Steps) -> Iterator[Finding]:
             what = f"a provider of the kind `{route.provider}` does not speak {wire}"
             yield Finding((*steps, "protocols", place), what, f"write one of {quoted(speaks)}")
     yield from repeated(route.protocols, (*steps, "protocols"))
+    yield from _translated(route, (*steps, "translate"))
+
+
+def _translated(route: Route, steps: Steps) -> Iterator[Finding]:
+    for place, wire in enumerate(route.translate):
+        if wire in route.spoken:
+            yield Finding((*steps, place), f"the route takes {wire} as it is", "leave it out here")
+        elif asked_in(wire, route.spoken) is None:
+            what = f"{wire} cannot be translated to any of {quoted(route.spoken)}"
+            yield Finding((*steps, place), what, "leave it out, and give agents that speak it another route")
+    yield from repeated(route.translate, steps)
 
 
 def _model_names(route: Route, steps: Steps, offered: dict[str, str]) -> Iterator[Finding]:
