@@ -1,12 +1,13 @@
 """A05, A11, B18, F01, F07: what was refused is never published, and a ticket is what it was when it was admitted."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from gitsite import all_objects
-from hosting import Server
+from hosting import Server, run_git
 from ringfence.adapters.audit_logs.sqlite import SqliteAuditLog
 from ringfence.adapters.clock import SystemClock
 from ringfence.adapters.secret_sources.file import FileSecrets
@@ -23,7 +24,7 @@ from ringfence.domain.ticket import Ticket
 from ringfence.pipeline.stages.publish import Publication, publish
 from ringfence.points import NoDoors
 from ringfence.ports.code_host import Proposal
-from ringfence.ports.git import FREE
+from ringfence.ports.git import FREE, Leash
 from ringfence.web.host.records import Records
 from ringfence.wiring import _ports, make_sandboxes, reading
 from worksite import BRANCH, REPOSITORY, TICKET, Worksite
@@ -143,6 +144,30 @@ def test_b19_what_the_boundary_forbids_is_refused_before_a_grant_is_asked_for(
         assert refused.value.reason == "publish_refused"
         assert list(look.log.records(f"{TICKET}-r1")) == []
     assert set(site.refs()) == {"refs/heads/main"}
+
+
+def test_a_run_that_is_ended_after_its_push_opens_no_pull_request(site: Worksite) -> None:
+    """The push was over before anybody could end it; what comes after it is not done."""
+    run = f"{TICKET}-r1"
+    with reading(site.settings) as look:
+        ports = _ports(look, make_sandboxes(site.settings), NoDoors(), NoDoors())
+        look.places.run(run).mkdir(parents=True)
+        intake = look.places.intake(run)
+        run_git(site.root, "clone", "-q", "--bare", str(site.host), str(intake))
+        tree = site.git("rev-parse", "main^{tree}")
+        commit = run_git(intake, "commit-tree", tree, "-p", "main", "-m", "x").stdout.strip()
+
+        def pushed() -> bool:
+            return any(record.event["kind"] == e.BranchPushed.kind for record in look.log.records(run))
+
+        proposal = Proposal(BRANCH, "main", "x", "x", True)
+        what = Publication(REPOSITORY, commit, "pull_request", proposal, Report(tree, ()))
+        with pytest.raises(RunStopped) as ended:
+            publish(run, what, ports, Leash(run, lambda: "halted" if pushed() else None))
+        assert ended.value.reason == "halted"
+        assert site.refs()[f"refs/heads/{BRANCH}"] == commit and pulls(site) == []
+        assert [event.confirmed for event in site.events(run) if isinstance(event, e.GrantRevoked)] == [True]
+        shutil.rmtree(look.places.run(run))
 
 
 @pytest.mark.parametrize(
