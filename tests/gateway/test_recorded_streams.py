@@ -23,8 +23,9 @@ from ruamel.yaml import YAML
 from ringfence.gateway.answer import AnswerStream, Scrubber
 from ringfence.gateway.protocols.shape import Reading
 from ringfence.gateway.protocols.table import PROTOCOLS
+from ringfence.gateway.protocols.translate.wire import PAIRS, Translated
 from ringfence.gateway.refusal import Refusal
-from ringfence.gateway.request import Head, check_body
+from ringfence.gateway.request import Head, carried, check_body
 
 PACKAGES = """\
 langchain-anthropic==1.7.10 --hash=sha256:72869686960b3d6665f99e7c91c9f6dd4a1d9ccf73d23edd8702eb603cc2e498
@@ -164,6 +165,59 @@ def test_every_recorded_usage_is_counted(recorded: tuple[Recorded, ...]) -> None
         assert stream.usage.output_tokens == said.get("output_tokens", said.get("completion_tokens"))
         cached = said.get("cache_read_input_tokens", 0) + said.get("cache_creation_input_tokens", 0)
         assert stream.usage.input_tokens == said.get("input_tokens", said.get("prompt_tokens")) + cached
+
+
+def test_a_recorded_stream_is_told_in_another_protocol_and_that_ones_listener_takes_it(
+    recorded: tuple[Recorded, ...],
+) -> None:
+    told, refused = 0, 0
+    for one in streams_of(recorded):
+        for agent in (agent for agent, model in PAIRS if model == one.wire):
+            reading = Reading({}, True, ())
+            streams = [
+                AnswerStream(Scrubber(None), Translated(PAIRS[agent, one.wire], reading).listener(reading))
+                for _ in range(2)
+            ]
+            got = [_told(streams[0], [one.answer]), _told(streams[1], cut(one.answer, 61))]
+            assert got[0] == got[1]
+            if got[0] is None:
+                assert streams[0].fault is not None and streams[0].fault.code == "upstream_not_translated"
+                refused += 1
+                continue
+            judged = AnswerStream(Scrubber(None), WIRES[agent].listener(reading))
+            judged.feed(got[0])
+            assert judged.complete, judged.end()
+            if streams[0].usage is not None:
+                assert judged.usage is not None
+                assert judged.usage.output_tokens == streams[0].usage.output_tokens
+                assert judged.usage.input_tokens == streams[0].usage.input_tokens
+            told += 1
+    # Those that are refused hold what providers do themselves, which no agent here could have asked for.
+    assert (told > 12, refused < told) == (True, True), (told, refused)
+
+
+def _told(stream: AnswerStream, pieces: list[bytes]) -> bytes | None:
+    """The stream in the agent's protocol; None when it cannot be told."""
+    passed = b"".join(map(stream.feed, pieces))
+    return passed + stream.held if stream.complete and stream.fault is None else None
+
+
+def test_recorded_requests_are_carried_over_or_refused_by_name(recorded: tuple[Recorded, ...]) -> None:
+    carried_over = 0
+    for one in recorded:
+        model = json.loads(one.request)["model"]
+        asked = check_body(one.request, Head(b"POST", PATHS[one.wire], b"1.1", ()), model)
+        for other in (other for wire, other in PAIRS if wire == one.wire):
+            if isinstance(asked, Refusal):
+                continue
+            sent = carried(asked, other)
+            if isinstance(sent, Refusal):
+                assert (sent.code, sent.deny.rule) == ("not_translated", "gateway.translate")
+                continue
+            assert json.loads(sent.body)["model"] == model
+            assert (sent.wire.name, sent.wire.asked_in, sent.stream) == (one.wire, other, asked.stream)
+            carried_over += 1
+    assert carried_over > 60, carried_over
 
 
 def test_a_credential_in_a_recorded_stream_never_comes_out(recorded: tuple[Recorded, ...]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from ringfence.domain.wires import Wire
 from ringfence.gateway.protocols import shape
 from ringfence.gateway.protocols.shape import Counted, Heard, Place, Reading
-from ringfence.gateway.refusal import Fault, Headers, Refusal, malformed, openai_error
+from ringfence.gateway.refusal import Fault, Headers, Refusal, openai_error
 
 _TOP = shape.Allowed(frozenset((
     "model", "messages", "stream", "tools", "tool_choice", "parallel_tool_calls", "response_format", "stop", "seed",
@@ -42,18 +42,17 @@ class Chat:
         stream = shape.streamed(fields)
         if isinstance(stream, Refusal):
             return stream
-        if fields.get("n") not in (None, 1) or isinstance(fields.get("n"), bool):
-            return malformed("`n` must be 1")
-        problem = shape.positive(fields, *_LIMITS) or _tools(fields)
-        if problem is not None:
-            return problem
-        messages = _messages(fields.get("messages"))
+        messages = shape.conversation(fields.get("messages"), _ROLES)
         if isinstance(messages, Refusal):
             return messages
+        problem = shape.single(fields, "n") or shape.positive(fields, *_LIMITS) or _tools(fields)
+        problem = problem or next((no for one in messages if (no := _content(one.get("content"))) is not None), None)
+        if problem is not None:
+            return problem
         kept = _TOP.kept(fields)
         if isinstance(kept, Refusal):
             return kept
-        kept["messages"] = messages
+        kept["messages"] = [{key: value for key, value in one.items() if key in _MESSAGE} for one in messages]
         if stream:
             kept["stream_options"] = {"include_usage": True}  # so that usage is known, whatever the agent asked for
         wanted = shape.at(fields, "stream_options", "include_usage") is True
@@ -72,7 +71,7 @@ class Chat:
 
     def usage(self, answer: dict[str, Any]) -> Counted | None:
         """As it stands in `usage`."""
-        return _usage(answer.get("usage"))
+        return shape.openai_usage(answer.get("usage"), "prompt", "completion")
 
     def told(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Itself."""
@@ -103,27 +102,11 @@ def _tools(fields: dict[str, Any]) -> Refusal | None:
     return None
 
 
-def _messages(messages: object) -> list[dict[str, Any]] | Refusal:
-    if not isinstance(messages, list) or not messages:
-        return malformed("`messages` must be a list with at least one message")
-    kept = []
-    for message in messages:
-        role = message.get("role") if isinstance(message, dict) else None
-        if not isinstance(role, str) or role not in _ROLES:
-            return malformed("a message must be an object with a known role")
-        problem = _content(message.get("content"))
-        if problem is not None:
-            return problem
-        kept.append({key: value for key, value in message.items() if key in _MESSAGE})
-    return kept
-
-
 def _content(content: object) -> Refusal | None:
-    if content is None or isinstance(content, str):
-        return None
-    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        return malformed("a message's content must be text or a list of parts")
-    for part in content:
+    parts = shape.parts(content)
+    if isinstance(parts, Refusal):
+        return parts
+    for part in parts:
         kind = part.get("type")
         image = kind == "image_url" and shape.inline_image(shape.at(part, "image_url", "url"))
         if (kind not in ("text", "refusal") and not image) or shape.outside(part):
@@ -133,15 +116,6 @@ def _content(content: object) -> Refusal | None:
 
 def _finished(choice: object) -> bool:
     return isinstance(choice, dict) and bool(choice.get("finish_reason")) and isinstance(choice.get("message"), dict)
-
-
-def _usage(value: object) -> Counted | None:
-    counts = shape.count(shape.at(value, "prompt_tokens")), shape.count(shape.at(value, "completion_tokens"))
-    if counts[0] is None or counts[1] is None:
-        return None
-    cached = shape.count(shape.at(value, "prompt_tokens_details", "cached_tokens")) or 0
-    reasoning = shape.count(shape.at(value, "completion_tokens_details", "reasoning_tokens")) or 0
-    return Counted(counts[0], counts[1], min(cached, counts[0]), min(reasoning, counts[1]))
 
 
 class _Listener:
@@ -157,7 +131,7 @@ class _Listener:
         choices = event.get("choices")
         if not isinstance(choices, list):
             return Heard(fault=shape.not_this_stream("Chat Completions"))
-        self.usage = _usage(event.get("usage")) or self.usage
+        self.usage = shape.openai_usage(event.get("usage"), "prompt", "completion") or self.usage
         self._finished = self._finished or any(isinstance(c, dict) and c.get("finish_reason") for c in choices)
         return Heard(
             written=tuple(_written(choices)),

@@ -70,10 +70,7 @@ class Gemini:
         for config in (name for name in _CONFIGS if name in kept):
             if not isinstance(kept[config], dict):
                 return malformed(f"`{config}` must be an object")
-            choices = [kept[config].get(name) for name in _CHOICES]
-            if any(isinstance(count, bool) or count not in (None, 1) for count in choices):
-                return malformed("`candidateCount` must be 1")
-            problem = shape.positive(kept[config], *_LIMITS)
+            problem = shape.single(kept[config], *_CHOICES) or shape.positive(kept[config], *_LIMITS)
             if problem is not None:
                 return problem
             limits += [(config, name) for name in _LIMITS if kept[config].get(name) is not None]

@@ -8,7 +8,7 @@ from typing import Any
 from ringfence.domain.wires import Wire
 from ringfence.gateway.protocols import shape
 from ringfence.gateway.protocols.shape import Counted, Heard, Place, Reading
-from ringfence.gateway.refusal import Fault, Headers, Refusal, malformed
+from ringfence.gateway.refusal import Fault, Headers, Refusal
 
 _TOP = shape.Allowed(
     frozenset((
@@ -53,8 +53,11 @@ class Messages:
         stream = shape.streamed(fields)
         if isinstance(stream, Refusal):
             return stream
+        messages = shape.conversation(fields.get("messages"), _ROLES)
+        if isinstance(messages, Refusal):
+            return messages
         problem = shape.positive(fields, "max_tokens") or _tools(fields.get("tools")) or _content(fields.get("system"))
-        problem = problem or _messages(fields.get("messages"))
+        problem = problem or next((no for one in messages if (no := _content(one.get("content"))) is not None), None)
         if problem is not None:
             return problem
         kept = _TOP.kept(fields)
@@ -115,25 +118,11 @@ def _tools(value: object) -> Refusal | None:
     return None
 
 
-def _messages(messages: object) -> Refusal | None:
-    if not isinstance(messages, list) or not messages:
-        return malformed("`messages` must be a list with at least one message")
-    for message in messages:
-        role = message.get("role") if isinstance(message, dict) else None
-        if not isinstance(role, str) or role not in _ROLES:
-            return malformed("a message must be an object with a known role")
-        problem = _content(message.get("content"))
-        if problem is not None:
-            return problem
-    return None
-
-
 def _content(content: object) -> Refusal | None:
-    if content is None or isinstance(content, str):
-        return None
-    if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
-        return malformed("content must be text or a list of blocks")
-    return next((problem for block in content if (problem := _block(block)) is not None), None)
+    blocks = shape.parts(content)
+    if isinstance(blocks, Refusal):
+        return blocks
+    return next((problem for block in blocks if (problem := _block(block)) is not None), None)
 
 
 def _block(block: dict[str, Any]) -> Refusal | None:

@@ -84,7 +84,7 @@ class Responses:
 
     def usage(self, answer: dict[str, Any]) -> Counted | None:
         """As it stands in `usage`."""
-        return _usage(answer.get("usage"))
+        return shape.openai_usage(answer.get("usage"), "input", "output")
 
     def told(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Itself."""
@@ -167,15 +167,6 @@ def _parts(content: object) -> Refusal | None:
     return None
 
 
-def _usage(value: object) -> Counted | None:
-    counts = shape.count(shape.at(value, "input_tokens")), shape.count(shape.at(value, "output_tokens"))
-    if counts[0] is None or counts[1] is None:
-        return None
-    cached = shape.count(shape.at(value, "input_tokens_details", "cached_tokens")) or 0
-    reasoning = shape.count(shape.at(value, "output_tokens_details", "reasoning_tokens")) or 0
-    return Counted(counts[0], counts[1], min(cached, counts[0]), min(reasoning, counts[1]))
-
-
 class _Listener:
     """One stream."""
 
@@ -190,7 +181,7 @@ class _Listener:
         if kind in ("error", "response.failed"):
             return Heard(fault=shape.failed("the provider's stream carries an error"))
         if kind in _LAST:
-            self.usage = _usage(shape.at(event, "response", "usage"))
+            self.usage = shape.openai_usage(shape.at(event, "response", "usage"), "input", "output")
             return Heard(finishing=True, last=True)
         return Heard(written=tuple(_written(kind, event)))
 

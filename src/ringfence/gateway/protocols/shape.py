@@ -162,6 +162,35 @@ def positive(fields: dict[str, Any], *names: str) -> Refusal | None:
     return None
 
 
+def single(fields: dict[str, Any], *names: str) -> Refusal | None:
+    """One answer is asked for, where a number of them is given at all."""
+    for name in names:
+        number = fields.get(name)
+        if number is not None and (number != 1 or isinstance(number, bool)):
+            return malformed(f"`{name}` must be 1")
+    return None
+
+
+def conversation(messages: object, roles: frozenset[str]) -> list[dict[str, Any]] | Refusal:
+    """The messages of a conversation, each of a known role."""
+    if not isinstance(messages, list) or not messages:
+        return malformed("`messages` must be a list with at least one message")
+    for message in messages:
+        role = message.get("role") if isinstance(message, dict) else None
+        if not isinstance(role, str) or role not in roles:
+            return malformed("a message must be an object with a known role")
+    return messages
+
+
+def parts(content: object) -> list[dict[str, Any]] | Refusal:
+    """The parts of some content; plain text, or nothing, has none."""
+    if content is None or isinstance(content, str):
+        return []
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        return malformed("content must be text or a list of parts")
+    return content
+
+
 def objects(value: object, name: str) -> list[dict[str, Any]] | Refusal:
     """A list of objects; an absent one is empty."""
     if value is None:
@@ -198,6 +227,16 @@ def outside(part: object) -> bool:
     image = at(part, "image_url")
     address = at(image, "url") if isinstance(image, dict) else image
     return bool(at(part, "file_id") or at(part, "file_url") or (image and not inline_image(address)))
+
+
+def openai_usage(value: object, asked: str, said: str) -> Counted | None:
+    """Usage as OpenAI's protocols have it, each with names of its own for what was asked and what was said."""
+    counts = count(at(value, f"{asked}_tokens")), count(at(value, f"{said}_tokens"))
+    if counts[0] is None or counts[1] is None:
+        return None
+    cached = count(at(value, f"{asked}_tokens_details", "cached_tokens")) or 0
+    reasoning = count(at(value, f"{said}_tokens_details", "reasoning_tokens")) or 0
+    return Counted(counts[0], counts[1], min(cached, counts[0]), min(reasoning, counts[1]))
 
 
 def count(value: object) -> int | None:

@@ -1,6 +1,6 @@
 """Writes answers of OpenAI Responses."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ringfence.gateway.protocols.shape import Counted, event
@@ -10,9 +10,10 @@ _INCOMPLETE: dict[Why, str] = {"limit": "max_output_tokens", "refused": "content
 
 
 class AsResponses:
-    """One answer; see pieces.py."""
+    """One answer; see pieces.py. `grouped`: namespace and name of the tools that were asked for by another name."""
 
-    def __init__(self) -> None:
+    def __init__(self, grouped: Mapping[str, tuple[str, str]]) -> None:
+        self._grouped = grouped
         self._begun = Begun("", "")
         self._number = 0
         self._output: list[dict[str, Any]] = []
@@ -85,7 +86,9 @@ class AsResponses:
         if isinstance(item, Text):
             fields: dict[str, Any] = {"type": "message", "role": "assistant", "content": [_said(item.text)]}
         else:
-            fields = {"type": "function_call", "call_id": item.id, "name": item.name, "arguments": item.arguments}
+            space, name = self._grouped.get(item.name, ("", item.name))
+            fields = {"type": "function_call", "call_id": item.id, "name": name, "arguments": item.arguments}
+            fields |= {"namespace": space} if space else {}
         return {"id": self._place(item)["item_id"], "status": status, **fields}
 
     def _place(self, item: Text | Call | None = None) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """Requests of OpenAI Responses as requests of Chat Completions.
 
 Left out, because no answer means anything else without it: what the model thought, how much it shall think and say (the
-provider's defaults hold), keys of caches, what only tools of the provider's need, and functions in namespaces, whose
-calls Chat Completions has no name for: the model is offered the others.
+provider's defaults hold), keys of caches, and what only tools of the provider's need.
 """
 
 from typing import Any
@@ -29,11 +28,40 @@ def request(fields: dict[str, Any]) -> dict[str, Any]:
     if fields.get("max_output_tokens") is not None:
         sent["max_tokens"] = fields["max_output_tokens"]
     if fields.get("tools"):
-        offered = [(n, tool) for n, tool in enumerate(fields["tools"]) if tool.get("type") != "namespace"]
-        if not offered:
-            raise ValueError("`tools` has namespaces alone")
-        sent["tools"] = [_tool(tool, f"`tools[{n}]`") for n, tool in offered]
+        sent["tools"] = [_tool(tool, name) for name, tool in _functions(fields["tools"])]
     return sent | _choice(fields.get("tool_choice")) | _form(fields.get("text"))
+
+
+def grouped(fields: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """By the names that they have in Chat Completions, the tools that stand in a namespace: its name and theirs."""
+    spaces = [tool for tool in fields.get("tools") or () if tool.get("type") == "namespace"]
+    return {_joined(one["name"], tool["name"]): (one["name"], tool["name"]) for one in spaces for tool in one["tools"]}
+
+
+def _joined(namespace: str, name: str) -> str:
+    return f"{namespace}__{name}"
+
+
+def _functions(tools: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """All functions with their names, those of namespaces too: Chat Completions has no groups."""
+    found = []
+    for place, tool in enumerate(tools):
+        where = f"`tools[{place}]`"
+        if tool.get("type") == "namespace":
+            only(tool, where, "type", "name", "description", "tools")
+            space = name_of(tool, "name", where)
+            found += [(_joined(space, name_of(_function(one, where), "name", where)), one) for one in tool["tools"]]
+        else:
+            found.append((name_of(_function(tool, where), "name", where), tool))
+    if len({name for name, _ in found}) != len(found):
+        raise ValueError("`tools` has two of one name")
+    return found
+
+
+def _function(tool: dict[str, Any], where: str) -> dict[str, Any]:
+    if tool.get("type") != "function":
+        raise ValueError(f"{where} is {shown(tool.get('type'))}, not a function")
+    return tool
 
 
 def _conversation(fields: dict[str, Any]) -> list[dict[str, Any]]:
@@ -83,8 +111,11 @@ def _message(item: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _call(item: dict[str, Any], where: str) -> dict[str, Any]:
-    only(item, where, "type", "id", "call_id", "name", "arguments", "status")
-    function = {"name": name_of(item, "name", where), "arguments": text(item, "arguments", where) or "{}"}
+    only(item, where, "type", "id", "call_id", "name", "namespace", "arguments", "status")
+    name = name_of(item, "name", where)
+    if item.get("namespace"):
+        name = _joined(name_of(item, "namespace", where), name)
+    function = {"name": name, "arguments": text(item, "arguments", where) or "{}"}
     return {"id": name_of(item, "call_id", where), "type": "function", "function": function}
 
 
@@ -111,11 +142,21 @@ def _image(part: dict[str, Any], where: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": part["image_url"], **detail}}
 
 
-def _tool(tool: dict[str, Any], where: str) -> dict[str, Any]:
-    if tool.get("type") != "function":
-        raise ValueError(f"{where} is {shown(tool.get('type'))}, not a function")
-    only(tool, where, "type", "name", "description", "parameters", "strict", "output_schema", "cache_control")
-    function = {"name": name_of(tool, "name", where), "parameters": tool.get("parameters") or {}}
+def _tool(tool: dict[str, Any], name: str) -> dict[str, Any]:
+    where = f"the tool {shown(name)}"
+    only(
+        tool,
+        where,
+        "type",
+        "name",
+        "description",
+        "parameters",
+        "strict",
+        "output_schema",
+        "cache_control",
+        "defer_loading",
+    )
+    function = {"name": name, "parameters": tool.get("parameters") or {}}
     kept = {name: tool[name] for name in ("description", "strict") if tool.get(name)}
     return {"type": "function", "function": {**function, **kept}}
 

@@ -25,46 +25,52 @@ from ringfence.gateway.refusal import Fault, Headers, Refusal, not_translated
 
 
 @dataclass(frozen=True, slots=True)
-class Translated:
-    """A pair of protocols as one; see shape.py. It goes by the name of the agent's."""
+class Pair:
+    """What the translation between two protocols is made of."""
 
     agent: WireProtocol
     provider: WireProtocol
     request: Callable[[dict[str, Any]], dict[str, Any]]
     reader: Callable[[], Reader]
-    writer: Callable[[bool], Writer]  # told whether the agent wants to know the usage
+    writer: Callable[[Reading], Writer]  # told what the agent asked
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A pair of protocols as one, for one request; see shape.py. It goes by the name of the agent's."""
+
+    pair: Pair
+    asked: Reading  # as the agent's protocol judged it
 
     @property
     def name(self) -> Wire:
         """The agent's."""
-        return self.agent.name
+        return self.pair.agent.name
 
     @property
     def asked_in(self) -> Wire:
         """The provider's."""
-        return self.provider.name
+        return self.pair.provider.name
 
     def place(self, path: str, query: str) -> Place | None:
         """As in the agent's."""
-        return self.agent.place(path, query)
+        return self.pair.agent.place(path, query)
 
     def model(self, fields: dict[str, Any], place: Place) -> object:
         """As in the agent's."""
-        return self.agent.model(fields, place)
+        return self.pair.agent.model(fields, place)
 
     def read(self, fields: dict[str, Any], place: Place) -> Reading | Refusal:
-        """Judge in both protocols; what travels is the provider's."""
-        reading = self.agent.read(fields, place)
-        return reading if isinstance(reading, Refusal) else self.carried(reading)
+        """As in the agent's."""
+        return self.pair.agent.read(fields, place)
 
-    def carried(self, reading: Reading) -> Reading | Refusal:
-        """What the agent's protocol has judged, translated and judged by the provider's."""
+    def carried(self) -> Reading | Refusal:
+        """What the provider is asked: translated, and judged by its own protocol."""
         try:
-            fields = self.request(reading.fields)
+            fields = self.pair.request(self.asked.fields)
         except ValueError as error:
-            return not_translated(self.agent.name, self.provider.name, str(error))
-        sent = self.provider.read(fields, Place(self.provider))
-        return sent if isinstance(sent, Refusal) else replace(sent, usage_wanted=reading.usage_wanted)
+            return not_translated(self.name, self.asked_in, str(error))
+        return self.pair.provider.read(fields, Place(self.pair.provider))
 
     def handed_on(self, _headers: Iterable[tuple[bytes, bytes]]) -> Headers:
         """None: they belong to the agent's protocol."""
@@ -72,32 +78,32 @@ class Translated:
 
     def judge(self, answer: dict[str, Any]) -> Fault | None:
         """As in the provider's."""
-        return self.provider.judge(answer)
+        return self.pair.provider.judge(answer)
 
     def usage(self, answer: dict[str, Any]) -> Counted | None:
         """As in the provider's."""
-        return self.provider.usage(answer)
+        return self.pair.provider.usage(answer)
 
     def told(self, answer: dict[str, Any]) -> dict[str, Any] | Fault:
         """The answer in the agent's protocol."""
-        reader = self.reader()
+        reader = self.pair.reader()
         try:
             pieces = tuple(reader.whole(answer))
-            return self.writer(True).whole(pieces, reader.why, self.usage(answer))
+            return self.pair.writer(self.asked).whole(pieces, reader.why, self.usage(answer))
         except ValueError as error:
             return shape.not_told(str(error))
 
     def listener(self, reading: Reading) -> Listener:
         """The provider's, with each event told in the agent's protocol."""
-        return _Listener(self.provider.listener(reading), self.reader(), self.writer(reading.usage_wanted))
+        return _Listener(self.pair.provider.listener(reading), self.pair.reader(), self.pair.writer(self.asked))
 
     def error(self, status: int, code: str, message: str, rule: str) -> bytes:
         """As in the agent's."""
-        return self.agent.error(status, code, message, rule)
+        return self.pair.agent.error(status, code, message, rule)
 
     def error_event(self, status: int, code: str, message: str, rule: str) -> bytes:
         """As in the agent's."""
-        return self.agent.error_event(status, code, message, rule)
+        return self.pair.agent.error_event(status, code, message, rule)
 
 
 class _Listener:
@@ -137,24 +143,24 @@ class _Listener:
         return replace(heard, told=told, hidden=False)
 
 
-def _messages(_usage: bool) -> Writer:
+def _messages(_asked: Reading) -> Writer:
     return AsMessages()
 
 
-def _responses(_usage: bool) -> Writer:
-    return AsResponses()
+def _responses(asked: Reading) -> Writer:
+    return AsResponses(responses_to_chat.grouped(asked.fields))
 
 
-def _chat(usage: bool) -> Writer:
-    return AsChat(usage_wanted=usage)
+def _chat(asked: Reading) -> Writer:
+    return AsChat(usage_wanted=asked.usage_wanted)
 
 
 #: All there are, by the agent's protocol and the provider's; the same as in domain/wires.py.
-TRANSLATIONS: dict[tuple[str, str], Translated] = {
-    (one.name, one.asked_in): one
+PAIRS: dict[tuple[str, str], Pair] = {
+    (one.agent.name, one.provider.name): one
     for one in (
-        Translated(MESSAGES, CHAT, messages_to_chat.request, FromChat, _messages),
-        Translated(RESPONSES, CHAT, responses_to_chat.request, FromChat, _responses),
-        Translated(CHAT, MESSAGES, chat_to_messages.request, FromMessages, _chat),
+        Pair(MESSAGES, CHAT, messages_to_chat.request, FromChat, _messages),
+        Pair(RESPONSES, CHAT, responses_to_chat.request, FromChat, _responses),
+        Pair(CHAT, MESSAGES, chat_to_messages.request, FromMessages, _chat),
     )
 }
