@@ -138,3 +138,12 @@ def test_another_order_of_checks_is_a_change():
     assert difference(boundary(TEAM), boundary(swapped)).changed == (
         "commands.repositories.acme/payments.checks: in another order",
     )
+
+
+def test_what_is_translated_is_said_where_a_route_is_described() -> None:
+    spoken = "protocols: [chat]\n      translate: [messages, responses]"
+    found = boundary(TEAM.replace("protocols: [chat, responses]", spoken))
+    house = next(flow for flow in flows(found) if "models.example.internal" in flow.to)
+    assert house.terms.endswith("translated on the way: messages to chat, responses to chat")
+    assert "messages (translated to chat)" in str(describe(found, "sha256:0").parts)
+    assert "translated" not in "".join(flow.terms for flow in flows(boundary(TEAM)))

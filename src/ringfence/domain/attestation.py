@@ -109,6 +109,7 @@ def _claims(
                 "route": one.route, "provider": one.provider, "model": one.model, "replayed": one.replayed,
                 "requests": one.requests, "denied": one.denied, "input_tokens": one.input_tokens,
                 "output_tokens": one.output_tokens, "tokens_estimated": one.estimated,
+                **({"translated": list(one.translated)} if one.translated else {}),
             }
             for one in facts.models
         ],

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ringfence.domain.boundary import Boundary, Route
 from ringfence.domain.decision import Allow
 from ringfence.domain.rules import may_call_model
+from ringfence.domain.wires import asked_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +123,13 @@ def _to_model(boundary: Boundary, route: Route) -> Flow:
         _classes(boundary, names),
         leaves=not _stays(route),
         terms=f"prompts logged: {route.prompts_logged}; outputs logged: {route.outputs_logged}; "
-        f"retention: {route.retention}",
+        f"retention: {route.retention}{_translated(route)}",
     )
+
+
+def _translated(route: Route) -> str:
+    pairs = ", ".join(f"{wire} to {asked_in(wire, route.spoken)}" for wire in route.translate)
+    return f"; translated on the way: {pairs}" if pairs else ""
 
 
 def _classes(boundary: Boundary, names: tuple[str, ...]) -> tuple[str, ...]:
