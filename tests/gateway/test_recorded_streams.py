@@ -23,9 +23,9 @@ from ruamel.yaml import YAML
 from ringfence.gateway.answer import AnswerStream, Scrubber
 from ringfence.gateway.protocols.shape import Reading
 from ringfence.gateway.protocols.table import PROTOCOLS
-from ringfence.gateway.protocols.translate.wire import PAIRS, Translated
+from ringfence.gateway.protocols.translate.wire import TRANSLATIONS, Translated
 from ringfence.gateway.refusal import Refusal
-from ringfence.gateway.request import Head, carried, check_body
+from ringfence.gateway.request import Head, check_body
 
 PACKAGES = """\
 langchain-anthropic==1.7.10 --hash=sha256:72869686960b3d6665f99e7c91c9f6dd4a1d9ccf73d23edd8702eb603cc2e498
@@ -172,10 +172,10 @@ def test_a_recorded_stream_is_told_in_another_protocol_and_that_ones_listener_ta
 ) -> None:
     told, refused = 0, 0
     for one in streams_of(recorded):
-        for agent in (agent for agent, model in PAIRS if model == one.wire):
+        for agent in (agent for agent, model in TRANSLATIONS if model == one.wire):
             reading = Reading({}, True, ())
             streams = [
-                AnswerStream(Scrubber(None), Translated(PAIRS[agent, one.wire], reading).listener(reading))
+                AnswerStream(Scrubber(None), Translated(TRANSLATIONS[agent, one.wire], reading).listener(reading))
                 for _ in range(2)
             ]
             got = [_told(streams[0], [one.answer]), _told(streams[1], cut(one.answer, 61))]
@@ -207,10 +207,10 @@ def test_recorded_requests_are_carried_over_or_refused_by_name(recorded: tuple[R
     for one in recorded:
         model = json.loads(one.request)["model"]
         asked = check_body(one.request, Head(b"POST", PATHS[one.wire], b"1.1", ()), model)
-        for other in (other for wire, other in PAIRS if wire == one.wire):
+        for other in (other for wire, other in TRANSLATIONS if wire == one.wire):
             if isinstance(asked, Refusal):
                 continue
-            sent = carried(asked, other)
+            sent = asked.by(TRANSLATIONS[one.wire, other])
             if isinstance(sent, Refusal):
                 assert (sent.code, sent.deny.rule) == ("not_translated", "gateway.translate")
                 continue

@@ -14,7 +14,7 @@ from ringfence.domain.wires import TRANSLATED
 from ringfence.gateway.answer import AnswerStream, Scrubber
 from ringfence.gateway.protocols.shape import Reading
 from ringfence.gateway.protocols.table import PROTOCOLS
-from ringfence.gateway.protocols.translate.wire import TRANSLATIONS
+from ringfence.gateway.protocols.translate.wire import TRANSLATIONS, Translated
 from ringfence.gateway.refusal import Refusal
 from ringfence.ports.gateway import Fallback
 
@@ -341,12 +341,13 @@ JSON = st.recursive(
 ]), JSON | st.lists(JSON, max_size=3), max_size=3), put=JSON)  # fmt: skip
 @settings(deadline=None, max_examples=300)
 def test_whatever_is_asked_is_translated_or_refused(pair: tuple[str, str], extra: Json, put: object) -> None:
-    translation = TRANSLATIONS[pair]
+    agent = TRANSLATIONS[pair].agent
     fields = {**CONVERSATION[pair[0]], **extra}
-    place = translation.place(f"/v1/{'chat/completions' if pair[0] == 'chat' else pair[0]}", "")
+    place = agent.place(f"/v1/{'chat/completions' if pair[0] == 'chat' else pair[0]}", "")
     assert place is not None
     for asked in (fields, {**CONVERSATION[pair[0]], **_with_part(pair[0], put)}):
-        read = translation.read(asked, place)
+        judged = agent.read(asked, place)
+        read = judged if isinstance(judged, Refusal) else Translated(TRANSLATIONS[pair], judged).carried()
         if not isinstance(read, Refusal):
             again = WIRES[pair[1]].read(json.loads(json.dumps(read.fields)), place)
             assert not isinstance(again, Refusal), "what was translated is not what the provider's protocol allows"

@@ -9,7 +9,7 @@ from ringfence.gateway.circuit import Circuit
 from ringfence.gateway.ledger import Ledger
 from ringfence.gateway.pace import Pace
 from ringfence.gateway.protocols.shape import WireProtocol
-from ringfence.gateway.protocols.translate.wire import Translated
+from ringfence.gateway.protocols.translate.wire import Pair
 from ringfence.gateway.refusal import Headers, Refusal
 from ringfence.ports.gateway import DoorPolicy, Fallback
 from ringfence.ports.model_provider import ModelProvider
@@ -30,7 +30,7 @@ class Route:
     models: tuple[str, ...]
     protocols: tuple[str, ...]
     scrub: Scrubber
-    translations: Mapping[str, Translated] = field(default_factory=dict)  # by what the agent speaks
+    translations: Mapping[str, Pair] = field(default_factory=dict)  # by what the agent speaks
     circuit: Circuit = field(default_factory=Circuit)
 
 
@@ -57,7 +57,7 @@ class Door:
     ledger: Ledger
     told: Callable[[str], None]  # called once, with the code of the final no
     protocols: tuple[str, ...] = ("chat",)  # that agents may speak here, and the provider too
-    translations: Mapping[str, Translated] = field(default_factory=dict)  # by what else agents may speak here
+    translations: Mapping[str, Pair] = field(default_factory=dict)  # by what else agents may speak here
     circuit: Circuit = field(default_factory=Circuit)
     rule: str = "models.routes"  # by which this route may be asked
     pace: Pace | None = None

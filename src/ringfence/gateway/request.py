@@ -11,7 +11,7 @@ from typing import Any
 
 from ringfence.gateway.protocols.shape import Place, Reading, WireProtocol, at
 from ringfence.gateway.protocols.table import placed
-from ringfence.gateway.protocols.translate.wire import Translated
+from ringfence.gateway.protocols.translate.wire import Pair, Translated
 from ringfence.gateway.refusal import Headers, Refusal, malformed, too_large, wrong_model
 from ringfence.ports.model_provider import ProviderRequest
 
@@ -89,11 +89,12 @@ class Asked:
         fields = {**self.reading.fields, "model": model}
         return replace(self, model=model, reading=replace(self.reading, fields=fields), body=_serialized(fields))
 
-    def by(self, translation: Translated | None) -> "Asked | Refusal":
+    def by(self, pair: Pair | None) -> "Asked | Refusal":
         """The same request as it goes to a provider that lacks the agent's protocol; None: it has it."""
-        if translation is None:
+        if pair is None:
             return self
-        reading = translation.carried(self.reading)
+        translation = Translated(pair, self.reading)
+        reading = translation.carried()
         if isinstance(reading, Refusal):
             return reading
         return Asked(translation, self.model, reading, (), _serialized(reading.fields))

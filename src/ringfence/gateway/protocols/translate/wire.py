@@ -156,7 +156,7 @@ def _chat(asked: Reading) -> Writer:
 
 
 #: All there are, by the agent's protocol and the provider's; the same as in domain/wires.py.
-PAIRS: dict[tuple[str, str], Pair] = {
+TRANSLATIONS: dict[tuple[str, str], Pair] = {
     (one.agent.name, one.provider.name): one
     for one in (
         Pair(MESSAGES, CHAT, messages_to_chat.request, FromChat, _messages),
