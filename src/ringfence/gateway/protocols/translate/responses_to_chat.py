@@ -145,17 +145,9 @@ def _image(part: dict[str, Any], where: str) -> dict[str, Any]:
 def _tool(tool: dict[str, Any], name: str) -> dict[str, Any]:
     where = f"the tool {shown(name)}"
     only(
-        tool,
-        where,
-        "type",
-        "name",
-        "description",
-        "parameters",
-        "strict",
-        "output_schema",
-        "cache_control",
+        tool, where, "type", "name", "description", "parameters", "strict", "output_schema", "cache_control",
         "defer_loading",
-    )
+    )  # fmt: skip
     function = {"name": name, "parameters": tool.get("parameters") or {}}
     kept = {name: tool[name] for name in ("description", "strict") if tool.get(name)}
     return {"type": "function", "function": {**function, **kept}}
